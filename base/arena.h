@@ -22,12 +22,12 @@ void arena_reset(struct arena *a); /* keeps the newest chunk for reuse */
 
 /* Zeroed, aligned to 16. NULL when over the cap or when n * size overflows. */
 void *arena_alloc(struct arena *a, size_t n, size_t size);
-char *arena_zdup(struct arena *a, struct str s); /* NUL-terminated copy */
+char *arena_zdup(struct arena *a, struct str s);     /* NUL-terminated copy */
 struct str arena_dup(struct arena *a, struct str s); /* p == NULL on failure */
 struct str arena_printf(struct arena *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-#define ARENA_NEW(a, type) ((type *)arena_alloc((a), 1, sizeof(type)))
+#define ARENA_NEW(a, type)      ((type *)arena_alloc((a), 1, sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_alloc((a), (n), sizeof(type)))
 
 #endif

@@ -18,7 +18,7 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
-void buf_done(struct buf *b); /* frees; accepts a zeroed struct */
+void buf_done(struct buf *b);  /* frees; accepts a zeroed struct */
 void buf_clear(struct buf *b); /* keeps the memory, clears failed */
 
 /* Room for n more bytes at the end, not yet counted in len; NULL when over max or out of memory. */

@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define HASH_BYTES 32
+#define HASH_BYTES     32
 #define HASH_KEY_BYTES 32
 
 enum rc hash_init(struct err *err); /* once, before anything else here */

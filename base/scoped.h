@@ -24,10 +24,10 @@ static inline void scoped_free(void *pp)
     free(*(void **)pp);
 }
 
-#define SCOPED_FD __attribute__((cleanup(scoped_fd_close))) int
-#define SCOPED_FILE __attribute__((cleanup(scoped_file_close))) FILE *
-#define SCOPED_PTR __attribute__((cleanup(scoped_free)))
-#define SCOPED_BUF __attribute__((cleanup(buf_done))) struct buf
+#define SCOPED_FD    __attribute__((cleanup(scoped_fd_close))) int
+#define SCOPED_FILE  __attribute__((cleanup(scoped_file_close))) FILE *
+#define SCOPED_PTR   __attribute__((cleanup(scoped_free)))
+#define SCOPED_BUF   __attribute__((cleanup(buf_done))) struct buf
 #define SCOPED_ARENA __attribute__((cleanup(arena_done))) struct arena
 
 #endif

@@ -1,7 +1,10 @@
 # Each instruction-set path is compiled with its own flags, so the rest of the program runs on any
 # x86-64 and the path is chosen at run time. No -ffast-math: bit-identical results are a promise,
 # and -ffp-contract=off keeps the compiler from fusing where the source does not say fma.
-set_property(TARGET sluice_engine APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+get_target_property(engine_type sluice_engine TYPE)
+if(engine_type STREQUAL STATIC_LIBRARY)
+  set_property(TARGET sluice_engine APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+endif()
 foreach(pair "avx2:-mavx2 -mfma -mf16c -mbmi2"
              "avx512:-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -mbmi2")
   string(REGEX REPLACE ":.*" "" path ${pair})
