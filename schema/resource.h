@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "schema/money.h"
 
 enum field_type {
     FIELD_ID,    /* struct str: this resource's own id, made by the server */
@@ -34,12 +35,13 @@ enum field_flags {
     FIELD_W_OPERATOR = 1 << 0, /* who may write it */
     FIELD_W_ADMIN = 1 << 1,    /* org admin, inside the own org */
     FIELD_W_MEMBER = 1 << 2,
-    FIELD_REQUIRED = 1 << 3,   /* on create */
-    FIELD_FIXED = 1 << 4,      /* on create only */
-    FIELD_NULL = 1 << 5,       /* may be null (STR_NONE, 0) */
-    FIELD_SECRET = 1 << 6,     /* written, never shown; not a column of its own */
-    FIELD_INTERNAL = 1 << 7,   /* only in the feed to gateways, never in the public API */
-    FIELD_OPERATOR_ONLY = 1 << 8 /* shown to operators only */
+    FIELD_REQUIRED = 1 << 3,      /* on create */
+    FIELD_FIXED = 1 << 4,         /* on create only */
+    FIELD_NULL = 1 << 5,          /* may be null (STR_NONE, 0) */
+    FIELD_SECRET = 1 << 6,        /* written, never shown; not a column of its own */
+    FIELD_INTERNAL = 1 << 7,      /* only in the feed to gateways, never in the public API */
+    FIELD_OPERATOR_ONLY = 1 << 8, /* shown to operators only */
+    FIELD_MULTILINE = 1 << 9      /* text that may hold line breaks and tabs */
 };
 #define FIELD_WA (FIELD_W_OPERATOR | FIELD_W_ADMIN)
 #define FIELD_WM (FIELD_WA | FIELD_W_MEMBER)
@@ -54,6 +56,7 @@ struct field {
     const char *values; /* ENUM: "a|b"; REF: resource name */
     const char *help;
 };
+#define FIELD_ID_BYTES 40 /* most bytes of an ID or a REF */
 
 struct resource {
     const char *name, *plural, *prefix, *help;
@@ -63,21 +66,22 @@ struct resource {
 };
 
 #define RESOURCES(X)                                                                               \
-    X(org) X(user) X(key) X(provider) X(model) X(cluster) X(endpoint) X(deployment) X(share)       \
-    X(limit) X(price) X(usage)
+    X(org)                                                                                         \
+    X(user) X(key) X(provider) X(model) X(cluster) X(endpoint) X(deployment) X(share) X(limit)     \
+        X(price) X(usage)
 
 /* The structs: struct org, struct user, … with one member a field. */
 #define RESOURCE(name, plural, prefix, help)
-#define C_FIELD_ID struct str
-#define C_FIELD_REF struct str
-#define C_FIELD_TEXT struct str
-#define C_FIELD_INT int64_t
-#define C_FIELD_BOOL bool
-#define C_FIELD_TIME int64_t
-#define C_FIELD_ENUM int64_t
-#define C_FIELD_PRICE int64_t
-#define C_FIELD_COST int64_t
-#define C_FIELD_JSON struct str
+#define C_FIELD_ID             struct str
+#define C_FIELD_REF            struct str
+#define C_FIELD_TEXT           struct str
+#define C_FIELD_INT            int64_t
+#define C_FIELD_BOOL           bool
+#define C_FIELD_TIME           int64_t
+#define C_FIELD_ENUM           int64_t
+#define C_FIELD_PRICE          int64_t
+#define C_FIELD_COST           int64_t
+#define C_FIELD_JSON           struct str
 #define FIELD(name, type, ...) C_FIELD_##type name;
 struct org {
 #include "schema/org.def"
@@ -136,14 +140,14 @@ enum deploy_state {
 };
 enum limit_scope { LIMIT_ORG, LIMIT_USER, LIMIT_KEY };
 enum usage_outcome {
-    OUTCOME_STOP,      /* ended by itself */
-    OUTCOME_LENGTH,    /* max tokens or context end */
-    OUTCOME_ABORTED,   /* the client hung up */
-    OUTCOME_TIMEOUT,   /* our deadline */
-    OUTCOME_FAILED,    /* failed before the first token */
-    OUTCOME_BROKEN,    /* the engine died or failed after the first token */
-    OUTCOME_REFUSED,   /* by limit or capacity, after a hold was tried; never billed */
-    OUTCOME_RECOVERED  /* found open after a crash of the gateway */
+    OUTCOME_STOP,     /* ended by itself */
+    OUTCOME_LENGTH,   /* max tokens or context end */
+    OUTCOME_ABORTED,  /* the client hung up */
+    OUTCOME_TIMEOUT,  /* our deadline */
+    OUTCOME_FAILED,   /* failed before the first token */
+    OUTCOME_BROKEN,   /* the engine died or failed after the first token */
+    OUTCOME_REFUSED,  /* by limit or capacity, after a hold was tried; never billed */
+    OUTCOME_RECOVERED /* found open after a crash of the gateway */
 };
 enum usage_source { SOURCE_ENGINE, SOURCE_UPSTREAM, SOURCE_ESTIMATED, SOURCE_RECOVERED };
 
@@ -157,11 +161,15 @@ const struct field *resource_field(const struct resource *res, struct str name);
 enum resource_mode {
     RESOURCE_CREATE, /* required fields must be there, absent ones take their default */
     RESOURCE_UPDATE, /* only what is there changes *row; FIXED is refused */
-    RESOURCE_FEED    /* trusted: from the feed, all fields, no write check */
+    RESOURCE_FEED /* between our programs: all fields, no write check; unknown ones are skipped, so
+                   * that a newer program may talk to an older one */
 };
-/* Reads JSON into *row (zeroed before CREATE and FEED). Refuses unknown and unwritable fields, wrong
- * types, lengths, ranges, bad UTF-8: RC_BAD_INPUT with err.field and what is allowed. who is one of
- * FIELD_W_*. *ret_set gets a bit for each field (by index) that was given. Text lives in `arena`. */
+/* Null inside a row: STR_NONE for text, 0 for TIME, -1 for INT, PRICE and COST. */
+#define FIELD_NULL_INT (-1)
+/* Reads JSON into *row (zeroed before CREATE and FEED). Refuses unknown and unwritable fields,
+ * wrong types, lengths, ranges, bad UTF-8: RC_BAD_INPUT with err.field and what is allowed. who is
+ * one of FIELD_W_*. *ret_set gets a bit for each field (by index) that was given. Text lives in
+ * `arena`. */
 enum rc resource_from_json(const struct resource *res, const json_t *json, enum resource_mode mode,
                            uint32_t who, struct arena *arena, void *row, uint64_t *ret_set,
                            struct err *err);
@@ -173,13 +181,10 @@ const char *resource_enum_text(const struct field *f, int64_t v, size_t *ret_len
 struct str resource_enum_str(const struct resource *res, const char *field, int64_t v);
 /* Compact binary form of a row: for the usage journal. Versioned by the number of fields. */
 void resource_pack(const struct resource *res, const void *row, struct buf *to);
-enum rc resource_unpack(const struct resource *res, struct str bytes, struct arena *arena, void *row,
-                        struct err *err);
+enum rc resource_unpack(const struct resource *res, struct str bytes, struct arena *arena,
+                        void *row, struct err *err);
 
-/* Decimal text of money. price: micro-units ("0.15" = 150000); cost: pico-units. Exact both ways. */
-#define MONEY_TEXT_BYTES 40
-void money_price_text(int64_t micro, char ret[MONEY_TEXT_BYTES]);
-void money_cost_text(int64_t pico, char ret[MONEY_TEXT_BYTES]);
-bool money_price_parse(struct str s, int64_t *ret_micro); /* at most 6 decimals */
+/* Fills a zeroed row with the table's defaults. */
+void resource_defaults(const struct resource *res, void *row);
 
 #endif
