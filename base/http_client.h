@@ -19,12 +19,12 @@ enum http_flow { HTTP_GO_ON, HTTP_PAUSE, HTTP_STOP };
 struct http_call_opts {
     const char *method; /* "GET" */
     const char *url;
-    const char *unix_path;      /* NULL: TCP */
-    const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
-    struct str body;            /* copied */
+    const char *unix_path;        /* NULL: TCP */
+    const char *const *headers;   /* "Name: value", NULL-terminated; may be NULL */
+    struct str body;              /* copied */
     int32_t connect_ms, total_ms; /* 0: 5 s, 60 s */
-    int32_t idle_ms;            /* no byte for so long: RC_TIMEOUT; 0: off */
-    size_t max_body;            /* of the reply when on_data is NULL; 0: 16 MiB */
+    int32_t idle_ms;              /* no byte for so long: RC_TIMEOUT; 0: off */
+    size_t max_body;              /* of the reply when on_data is NULL; 0: 16 MiB */
     /* With on_data the reply's bytes are handed over as they come, else collected for on_done. */
     void (*on_head)(void *user, int status);
     enum http_flow (*on_data)(void *user, struct str bytes);

@@ -3,9 +3,9 @@
 /* http_server - the door to libmicrohttpd: HTTP/1.1 requests in, whole or streamed replies out,
  * all on one loop and one thread (external epoll; the library's own threads stall, see LIMITS).
  *
- * Life of a request: on_head (headers seen; may refuse) → on_request (whole body seen) → exactly one
- * reply, at once or later → on_close, exactly once if on_request was called. Between on_request and
- * on_close the request is valid; a client that hangs up is noticed even while nothing is sent.
+ * Life of a request: on_head (headers seen; may refuse) → on_request (whole body seen) → exactly
+ * one reply, at once or later → on_close, exactly once if on_request was called. Between on_request
+ * and on_close the request is valid; a client that hangs up is noticed even while nothing is sent.
  *
  * Header check (S01): names are tokens, no control bytes, at most one Content-Length,
  * Transfer-Encoding, Host, Authorization; not both of the first two; Transfer-Encoding is exactly
@@ -53,8 +53,9 @@ enum rc http_server_open(struct loop *l, const struct http_server_opts *opts,
                          struct http_server **ret, struct err *err);
 uint16_t http_server_port(const struct http_server *s);
 void http_server_quiesce(struct http_server *s); /* stop accepting; running requests go on */
-int32_t http_server_active(const struct http_server *s); /* requests between on_request and on_close */
-void http_server_close(struct http_server *s);           /* cuts what is left; accepts NULL */
+int32_t
+http_server_active(const struct http_server *s); /* requests between on_request and on_close */
+void http_server_close(struct http_server *s);   /* cuts what is left; accepts NULL */
 
 /* What was asked. Views live as long as the request. */
 struct str http_method(const struct http_req *r);
@@ -68,7 +69,8 @@ struct str http_peer(const struct http_req *r); /* "127.0.0.1" */
 struct arena *http_arena(struct http_req *r);
 void http_set_user(struct http_req *r, void *user); /* the handler's own struct */
 void *http_user(const struct http_req *r);
-bool http_is_gone(const struct http_req *r); /* the client hung up; on_close will follow the reply */
+bool http_is_gone(
+    const struct http_req *r); /* the client hung up; on_close will follow the reply */
 /* Called once, in the loop's thread, when the client hangs up before the reply is complete. */
 void http_on_gone(struct http_req *r, void (*on_gone)(struct http_req *r));
 

@@ -274,7 +274,8 @@ enum rc loop_signals(struct loop *l, void (*on_signal)(int signo, void *user), v
 static void fire_timers(struct loop *l)
 {
     int64_t now = l->now_ms;
-    while (l->heap_len && l->heap[0]->at_ms <= now) {
+    int32_t most = l->heap_len; /* a timer set again for now waits for the next turn */
+    while (most-- > 0 && l->heap_len && l->heap[0]->at_ms <= now) {
         struct loop_timer *t = l->heap[0];
         loop_timer_clear(l, t);
         t->on_time(t);

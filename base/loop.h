@@ -15,7 +15,7 @@
 struct loop;
 
 enum rc loop_open(const struct clock *clock, struct loop **ret, struct err *err);
-void loop_close(struct loop *l); /* accepts NULL */
+void loop_close(struct loop *l);                   /* accepts NULL */
 enum rc loop_run(struct loop *l, struct err *err); /* until loop_stop */
 void loop_stop(struct loop *l);                    /* from any thread or a signal handler */
 int64_t loop_now_ms(const struct loop *l);         /* monotonic, read once a turn */

@@ -1,0 +1,737 @@
+/* http_server.c - libmicrohttpd on our loop.
+ *
+ * The daemon runs without threads of its own: its epoll descriptor is one io of our loop, and
+ * MHD_run() does what is ready. Two traps of 0.9.75 shape this file (GATEWAY D2): a resumed
+ * connection does not wake the outer epoll, so every resume sets `dirty` and the turn's hook runs
+ * the daemon until nothing is dirty; and a suspended connection is deaf, so each socket is also
+ * watched by our own epoll for a hang-up.
+ *
+ *   HEAD ──headers──▶ BODY ──whole──▶ WAITING ──http_reply──▶ REPLYING ──▶ closed
+ *                                        └──http_stream_begin──▶ STREAMING ──▶ closed
+ */
+#include "base/http_server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/http_guard.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/scoped.h"
+#include "base/units.h"
+
+enum {
+    CONN_MEMORY = 16 * 1024, /* headers and the send block; 32 KiB costs 16 KiB more a stream */
+    STREAM_BLOCK = 4 * 1024,
+    SWEEP_MS = 500,
+    REPLY_HEADERS_MAX = 24
+};
+
+enum req_phase { REQ_HEAD, REQ_BODY, REQ_WAITING, REQ_REPLYING, REQ_STREAMING };
+
+struct http_conn {
+    struct http_conn *prev, *next;
+    struct http_server *server;
+    struct MHD_Connection *mhd;
+    struct http_req *req; /* the one under way, or NULL */
+    struct loop_io watch;
+    int64_t since_ms; /* of the phase: accepted, request line, headers, last byte sent */
+    bool served;      /* had a request before: idle_ms holds, not head_ms */
+    char peer[INET6_ADDRSTRLEN];
+};
+
+struct http_req {
+    struct http_conn *conn;
+    struct arena arena;
+    struct str method, path, target;
+    struct buf body;
+    bool chunked, in_call, suspended, accepted, gone, cut, ended, close_after;
+    enum req_phase phase;
+    struct MHD_Response *reply; /* made, not queued yet */
+    int status;
+    struct buf out; /* unsent bytes of a stream, from out_at on */
+    size_t out_at;
+    struct {
+        const char *name, *value;
+    } header[REPLY_HEADERS_MAX];
+    int n_headers;
+    void *user;
+    void (*on_gone)(struct http_req *r);
+};
+
+struct http_server {
+    struct loop *loop;
+    struct http_server_opts opts;
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+    int32_t active;
+    bool dirty, closing, quiet;
+    struct http_conn *conns;
+    struct loop_io io;
+    struct loop_hook hook;
+    struct loop_timer sweep;
+};
+
+/* ---- replies ------------------------------------------------------------------------------- */
+
+static void wake(struct http_req *r)
+{
+    struct http_server *s = r->conn->server;
+    s->dirty = true;
+    if (r->suspended) {
+        r->suspended = false;
+        MHD_resume_connection(r->conn->mhd);
+    }
+}
+
+void http_add_header(struct http_req *r, const char *name, const char *value)
+{
+    ASSERT(!strpbrk(name, "\r\n: "));
+    if (r->n_headers == REPLY_HEADERS_MAX)
+        return;
+    struct str v = str_of(value);
+    v.len = strcspn(value, "\r\n");
+    const char *n = arena_zdup(&r->arena, str_of(name)), *kept = arena_zdup(&r->arena, v);
+    if (!n || !kept)
+        return;
+    r->header[r->n_headers].name = n;
+    r->header[r->n_headers++].value = kept;
+}
+
+static void set_reply(struct http_req *r, int status, const char *content_type,
+                      struct MHD_Response *reply)
+{
+    ASSERT(reply && !r->reply && r->phase <= REQ_WAITING);
+    r->reply = reply;
+    r->status = status;
+    if (content_type)
+        MHD_add_response_header(reply, "Content-Type", content_type);
+    for (int i = 0; i < r->n_headers; i++)
+        MHD_add_response_header(reply, r->header[i].name, r->header[i].value);
+    if (r->close_after || r->chunked || r->conn->server->quiet)
+        MHD_add_response_header(reply, "Connection", "close");
+    if (!r->in_call)
+        wake(r);
+}
+
+void http_reply(struct http_req *r, int status, const char *content_type, struct str body)
+{
+    set_reply(r, status, content_type,
+              MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.p,
+                                              MHD_RESPMEM_MUST_COPY));
+}
+
+void http_reply_close(struct http_req *r, int status, const char *content_type, struct str body)
+{
+    r->close_after = true;
+    http_reply(r, status, content_type, body);
+}
+
+void http_reply_static(struct http_req *r, int status, const char *content_type, struct str body)
+{
+    set_reply(r, status, content_type,
+              MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.p,
+                                              MHD_RESPMEM_PERSISTENT));
+}
+
+static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max)
+{
+    (void)pos;
+    struct http_req *r = cls;
+    size_t left = r->out.len - r->out_at;
+    if (r->cut)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (left) {
+        size_t n = MIN_OF(left, max);
+        memcpy(to, r->out.p + r->out_at, n);
+        r->out_at += n;
+        if (r->out_at == r->out.len) {
+            buf_clear(&r->out);
+            r->out_at = 0;
+        }
+        r->conn->since_ms = loop_now_ms(r->conn->server->loop);
+        return (ssize_t)n;
+    }
+    if (r->ended)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    r->suspended = true;
+    MHD_suspend_connection(r->conn->mhd);
+    return 0;
+}
+
+void http_stream_begin(struct http_req *r, int status, const char *content_type)
+{
+    buf_init(&r->out, r->conn->server->opts.stream_max);
+    set_reply(
+        r, status, content_type,
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, r, NULL));
+    r->phase = REQ_STREAMING;
+    r->conn->since_ms = loop_now_ms(r->conn->server->loop);
+}
+
+enum rc http_stream_write(struct http_req *r, struct str bytes)
+{
+    ASSERT(r->phase == REQ_STREAMING && !r->ended);
+    if (r->gone || r->cut)
+        return RC_CLIENT_GONE;
+    if (r->out_at > r->out.len / 2 && r->out_at > STREAM_BLOCK) {
+        buf_drop(&r->out, r->out_at);
+        r->out_at = 0;
+    }
+    if (r->out.len == r->out_at) /* the stall clock starts with the first unsent byte */
+        r->conn->since_ms = loop_now_ms(r->conn->server->loop);
+    if (!buf_str(&r->out, bytes)) {
+        r->out.failed = false;
+        return RC_LIMIT;
+    }
+    wake(r);
+    return RC_OK;
+}
+
+size_t http_stream_unsent(const struct http_req *r)
+{
+    return r->out.len - r->out_at;
+}
+
+void http_stream_end(struct http_req *r)
+{
+    ASSERT(r->phase == REQ_STREAMING);
+    r->ended = true;
+    wake(r);
+}
+
+void http_stream_cut(struct http_req *r)
+{
+    ASSERT(r->phase == REQ_STREAMING);
+    r->cut = true;
+    wake(r);
+}
+
+/* ---- questions ----------------------------------------------------------------------------- */
+
+struct str http_method(const struct http_req *r)
+{
+    return r->method;
+}
+
+struct str http_path(const struct http_req *r)
+{
+    return r->path;
+}
+
+struct str http_target(const struct http_req *r)
+{
+    return r->target;
+}
+
+static struct str lookup(const struct http_req *r, enum MHD_ValueKind kind, const char *name)
+{
+    return str_of(MHD_lookup_connection_value(r->conn->mhd, kind, name));
+}
+
+struct str http_header(const struct http_req *r, const char *name)
+{
+    return lookup(r, MHD_HEADER_KIND, name);
+}
+
+struct str http_query(const struct http_req *r, const char *name)
+{
+    return lookup(r, MHD_GET_ARGUMENT_KIND, name);
+}
+
+struct str http_cookie(const struct http_req *r, const char *name)
+{
+    return lookup(r, MHD_COOKIE_KIND, name);
+}
+
+struct str http_body(const struct http_req *r)
+{
+    return buf_view(&r->body);
+}
+
+struct str http_peer(const struct http_req *r)
+{
+    return str_of(r->conn->peer);
+}
+
+struct arena *http_arena(struct http_req *r)
+{
+    return &r->arena;
+}
+
+void http_set_user(struct http_req *r, void *user)
+{
+    r->user = user;
+}
+
+void *http_user(const struct http_req *r)
+{
+    return r->user;
+}
+
+bool http_is_gone(const struct http_req *r)
+{
+    return r->gone;
+}
+
+void http_on_gone(struct http_req *r, void (*on_gone)(struct http_req *r))
+{
+    r->on_gone = on_gone;
+}
+
+/* ---- a request's life ---------------------------------------------------------------------- */
+
+static void refuse(struct http_req *r, const struct err *err)
+{
+    struct http_server *s = r->conn->server;
+    SCOPED_BUF body;
+    buf_init(&body, 4 * KIB);
+    if (s->opts.on_error)
+        s->opts.on_error(r, s->opts.user, err, &body);
+    http_reply_close(r, rc_http_status(err->rc), "application/json", buf_view(&body));
+}
+
+/* The request line is there: the first we hear of a request. The raw target is only to be had here.
+ */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    (void)cls;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *c = info ? info->socket_context : NULL;
+    struct http_req *r = c ? calloc(1, sizeof *r) : NULL;
+    if (!r)
+        return NULL;
+    struct http_server *s = c->server;
+    r->conn = c;
+    c->req = r;
+    c->mhd = mhd;
+    c->since_ms = loop_now_ms(s->loop);
+    arena_init(&r->arena, s->opts.arena_cap);
+    struct str target = str_of(uri);
+    target.len = strcspn(uri, "?");
+    r->target = arena_dup(&r->arena, target);
+    return r;
+}
+
+struct guard_walk {
+    struct http_guard guard;
+    struct err *err;
+    enum rc rc;
+};
+
+static enum MHD_Result guard_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    size_t name_len, const char *value, size_t value_len)
+{
+    (void)kind;
+    struct guard_walk *w = cls;
+    w->rc = http_guard_add(&w->guard, str_make(name, name_len), str_make(value, value_len), w->err);
+    if (w->rc == RC_OK && value && strlen(value) != value_len)
+        w->rc = err_set(w->err, RC_BAD_INPUT, "a header value has a NUL byte");
+    return w->rc == RC_OK ? MHD_YES : MHD_NO;
+}
+
+static enum rc check_head(struct http_req *r, const char *version, struct err *err)
+{
+    struct http_server *s = r->conn->server;
+    struct guard_walk w = {.err = err, .rc = RC_OK};
+    http_guard_init(&w.guard);
+    MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, guard_header, &w);
+    if (w.rc == RC_OK)
+        w.rc = http_guard_end(&w.guard, str_of(version), err);
+    if (w.rc != RC_OK)
+        return w.rc;
+    r->chunked = w.guard.chunked;
+    if (!r->target.p)
+        return err_set(err, RC_NO_MEMORY, "the request target is too long");
+    if (str_find(r->target, STR("%00")) >= 0)
+        return err_set(err, RC_BAD_INPUT, "the path has a NUL byte");
+    if (w.guard.length > (int64_t)s->opts.max_body)
+        return err_set(err, RC_TOO_LARGE, "the body has %lld bytes, at most %zu are allowed",
+                       (long long)w.guard.length, s->opts.max_body);
+    return s->opts.on_head ? s->opts.on_head(r, s->opts.user, err) : RC_OK;
+}
+
+static enum MHD_Result queue_reply(struct http_req *r)
+{
+    struct MHD_Response *reply = r->reply;
+    r->reply = NULL;
+    if (r->phase != REQ_STREAMING)
+        r->phase = REQ_REPLYING;
+    r->conn->since_ms = loop_now_ms(r->conn->server->loop);
+    enum MHD_Result ok = MHD_queue_response(r->conn->mhd, (unsigned)r->status, reply);
+    MHD_destroy_response(reply);
+    return ok;
+}
+
+static enum MHD_Result take_head(struct http_req *r, const char *method, const char *url,
+                                 const char *version)
+{
+    struct err err = {0};
+    r->phase = REQ_BODY;
+    r->conn->since_ms = loop_now_ms(r->conn->server->loop);
+    r->method = arena_dup(&r->arena, str_of(method));
+    r->path = arena_dup(&r->arena, str_of(url));
+    buf_init(&r->body, r->conn->server->opts.max_body);
+    enum rc rc = r->path.p ? check_head(r, version, &err)
+                           : err_set(&err, RC_NO_MEMORY, "the request target is too long");
+    if (rc == RC_OK)
+        return MHD_YES;
+    err.rc = rc;
+    r->in_call = true;
+    refuse(r, &err);
+    r->in_call = false;
+    return queue_reply(r);
+}
+
+static enum MHD_Result take_end(struct http_req *r)
+{
+    struct http_server *s = r->conn->server;
+    if (r->phase == REQ_BODY) {
+        r->phase = REQ_WAITING;
+        r->in_call = true;
+        if (r->body.failed) {
+            struct err err = {0};
+            err_set(&err, RC_TOO_LARGE, "the body has more than %zu bytes", s->opts.max_body);
+            refuse(r, &err);
+        } else {
+            r->accepted = true;
+            s->active++;
+            s->opts.on_request(r, s->opts.user);
+        }
+        r->in_call = false;
+    }
+    if (r->reply)
+        return queue_reply(r);
+    if (s->closing)
+        return MHD_NO;
+    r->suspended = true;
+    MHD_suspend_connection(r->conn->mhd);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *data_len, void **context)
+{
+    (void)cls;
+    (void)mhd;
+    struct http_req *r = *context;
+    if (!r)
+        return MHD_NO; /* out of memory at the request line */
+    if (r->phase == REQ_HEAD)
+        return take_head(r, method, url, version);
+    if (*data_len == 0)
+        return take_end(r);
+    if (!r->body.failed)
+        buf_add(&r->body, data, *data_len); /* past the maximum: the rest is read and dropped */
+    *data_len = 0;
+    return MHD_YES;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode how)
+{
+    (void)cls;
+    (void)mhd;
+    struct http_req *r = *context;
+    if (!r)
+        return;
+    *context = NULL;
+    struct http_conn *c = r->conn;
+    struct http_server *s = c->server;
+    c->req = NULL;
+    c->served = true;
+    c->since_ms = loop_now_ms(s->loop);
+    if (r->accepted) {
+        s->active--;
+        r->gone = r->gone || how != MHD_REQUEST_TERMINATED_COMPLETED_OK;
+        if (s->opts.on_close)
+            s->opts.on_close(r, s->opts.user, r->gone || r->cut);
+    }
+    if (r->reply)
+        MHD_destroy_response(r->reply);
+    buf_done(&r->body);
+    buf_done(&r->out);
+    arena_done(&r->arena);
+    free(r);
+}
+
+/* ---- connections --------------------------------------------------------------------------- */
+
+static void client_is_gone(struct http_conn *c)
+{
+    struct http_req *r = c->req;
+    if (!r || r->gone || !r->accepted)
+        return; /* the library notices by itself */
+    r->gone = true;
+    if (r->on_gone)
+        r->on_gone(r);
+}
+
+static void on_watch(struct loop_io *io, uint32_t events)
+{
+    struct http_conn *c = io->user;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        loop_io_del(c->server->loop, io);
+        client_is_gone(c);
+    }
+}
+
+static void peer_text(struct http_conn *c, const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a)->sin_addr, c->peer,
+                  sizeof c->peer);
+    else if (a->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, c->peer,
+                  sizeof c->peer);
+}
+
+static void conn_begin(struct http_server *s, struct MHD_Connection *mhd, void **context)
+{
+    struct http_conn *c = calloc(1, sizeof *c);
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *addr =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    *context = c;
+    if (!c || !fd)
+        return;
+    c->server = s;
+    c->mhd = mhd;
+    c->since_ms = loop_now_ms(s->loop);
+    if (addr)
+        peer_text(c, addr->client_addr);
+    int on = 1;
+    setsockopt(fd->connect_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    c->watch = (struct loop_io){.fd = fd->connect_fd, .on_ready = on_watch, .user = c};
+    struct err err;
+    if (loop_io_add(s->loop, &c->watch, EPOLLRDHUP | EPOLLET, &err) != RC_OK)
+        log_warn("http.watch", "error=%s", LOG_STR(str_of(err.msg)));
+    c->next = s->conns;
+    if (c->next)
+        c->next->prev = c;
+    s->conns = c;
+}
+
+static void conn_end(struct http_server *s, struct http_conn *c)
+{
+    loop_io_del(s->loop, &c->watch);
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    free(c);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *s = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        conn_begin(s, mhd, context);
+    else if (*context)
+        conn_end(s, *context);
+}
+
+static int64_t patience_ms(const struct http_conn *c)
+{
+    const struct http_server_opts *o = &c->server->opts;
+    const struct http_req *r = c->req;
+    if (!r)
+        return c->served ? o->idle_ms : o->head_ms;
+    switch (r->phase) {
+    case REQ_HEAD:
+        return o->head_ms;
+    case REQ_BODY:
+        return o->body_ms;
+    case REQ_WAITING:
+        return INT64_MAX; /* the handler has deadlines of its own */
+    case REQ_STREAMING:
+        return http_stream_unsent(r) || r->ended ? o->write_stall_ms : INT64_MAX;
+    case REQ_REPLYING:
+        return o->write_stall_ms;
+    }
+    return INT64_MAX;
+}
+
+static void on_sweep(struct loop_timer *t)
+{
+    struct http_server *s = t->user;
+    int64_t now = loop_now_ms(s->loop);
+    for (struct http_conn *c = s->conns, *next; c; c = next) {
+        next = c->next;
+        int64_t patience = patience_ms(c);
+        if (patience <= 0 || patience == INT64_MAX || now - c->since_ms < patience)
+            continue;
+        shutdown(c->watch.fd, SHUT_RDWR); /* the library closes it on its next look */
+        c->since_ms = now;
+        s->dirty = true;
+        client_is_gone(c);
+    }
+    loop_timer_set(s->loop, t, now + SWEEP_MS, NULL);
+}
+
+/* ---- the server ---------------------------------------------------------------------------- */
+
+static void on_daemon_ready(struct loop_io *io, uint32_t events)
+{
+    (void)events;
+    struct http_server *s = io->user;
+    s->dirty = true; /* run once a turn, after everybody has written */
+}
+
+static bool on_turn(struct loop_hook *h)
+{
+    struct http_server *s = h->user;
+    MHD_UNSIGNED_LONG_LONG wait;
+    if (!s->dirty)
+        return false;
+    s->dirty = false;
+    MHD_run(s->daemon);
+    if (MHD_get_timeout(s->daemon, &wait) == MHD_YES && wait == 0)
+        s->dirty = true;
+    return true;
+}
+
+static enum rc listen_on(const struct http_server_opts *o, int *ret_fd, uint16_t *ret_port,
+                         struct err *err)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a = {0};
+    socklen_t len;
+    if (inet_pton(AF_INET, o->bind, &a.v4.sin_addr) == 1) {
+        a.v4.sin_family = AF_INET;
+        a.v4.sin_port = htons(o->port);
+        len = sizeof a.v4;
+    } else if (inet_pton(AF_INET6, o->bind, &a.v6.sin6_addr) == 1) {
+        a.v6.sin6_family = AF_INET6;
+        a.v6.sin6_port = htons(o->port);
+        len = sizeof a.v6;
+    } else {
+        return err_field(err, RC_BAD_INPUT, "bind", "\"%s\" is not an IPv4 or IPv6 address",
+                         o->bind);
+    }
+    int fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+    if (fd < 0)
+        return err_errno(err, errno, "cannot make a socket");
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (o->reuse_port)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    if (bind(fd, &a.any, len) < 0 || listen(fd, 1024) < 0 || getsockname(fd, &a.any, &len) < 0) {
+        enum rc rc = err_errno(err, errno, "cannot listen on %s port %u", o->bind, o->port);
+        close(fd);
+        return rc;
+    }
+    *ret_port = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
+    *ret_fd = fd;
+    return RC_OK;
+}
+
+static void on_library_log(void *cls, const char *fmt, va_list args)
+{
+    (void)cls;
+    char text[256];
+    vsnprintf(text, sizeof text, fmt, args); /* NOLINT: the library's own format */
+    log_debug("http.library", "%s", LOG_STR(str_trim(str_of(text))));
+}
+
+static enum rc start_daemon(struct http_server *s, int fd, struct err *err)
+{
+    s->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_access, s,
+        MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)s->opts.max_conns, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    if (!s->daemon) {
+        close(fd);
+        return err_set(err, RC_INTERNAL, "the HTTP library does not start");
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    s->io = (struct loop_io){.fd = info->epoll_fd, .on_ready = on_daemon_ready, .user = s};
+    return loop_io_add(s->loop, &s->io, EPOLLIN, err);
+}
+
+enum rc http_server_open(struct loop *l, const struct http_server_opts *opts,
+                         struct http_server **ret, struct err *err)
+{
+    struct http_server *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(err, RC_NO_MEMORY, "no memory for an HTTP server");
+    s->loop = l;
+    s->opts = *opts;
+    s->hook = (struct loop_hook){.on_turn = on_turn, .user = s};
+    s->sweep = (struct loop_timer){.on_time = on_sweep, .user = s};
+    int fd = -1;
+    enum rc rc = listen_on(opts, &fd, &s->port, err);
+    if (rc == RC_OK)
+        rc = start_daemon(s, fd, err);
+    if (rc == RC_OK)
+        rc = loop_timer_set(l, &s->sweep, loop_now_ms(l) + SWEEP_MS, err);
+    if (rc != RC_OK) {
+        http_server_close(s);
+        return rc;
+    }
+    loop_hook_add(l, &s->hook);
+    *ret = s;
+    return RC_OK;
+}
+
+uint16_t http_server_port(const struct http_server *s)
+{
+    return s->port;
+}
+
+int32_t http_server_active(const struct http_server *s)
+{
+    return s->active;
+}
+
+void http_server_quiesce(struct http_server *s)
+{
+    if (s->quiet)
+        return;
+    s->quiet = true;
+    int fd = MHD_quiesce_daemon(s->daemon);
+    if (fd >= 0)
+        close(fd);
+}
+
+void http_server_close(struct http_server *s)
+{
+    if (!s)
+        return;
+    s->closing = true;
+    if (s->daemon) {
+        http_server_quiesce(s);
+        /* The library aborts the process when it is stopped with a suspended connection. */
+        for (struct http_conn *c = s->conns; c; c = c->next)
+            if (c->req) {
+                c->req->gone = true;
+                c->req->cut = true;
+                wake(c->req);
+            }
+        MHD_run(s->daemon);
+        loop_io_del(s->loop, &s->io);
+        MHD_stop_daemon(s->daemon);
+    }
+    loop_timer_clear(s->loop, &s->sweep);
+    loop_hook_del(s->loop, &s->hook);
+    free(s);
+}
