@@ -44,6 +44,12 @@ struct limit_ask {
     int64_t tok_min, tok_max;
 };
 
+/* For x-ratelimit-*: the scope with the least left. limit is LIMIT_NONE when none applies. */
+struct limit_room {
+    int64_t limit, remaining;
+    int64_t reset_ms; /* until everything counted now has left the window */
+};
+
 /* Why not: of all limits in the way, the one that takes longest to clear. */
 struct limit_refusal {
     enum limit_kind kind;
@@ -52,12 +58,7 @@ struct limit_refusal {
     bool one_deployment; /* false: counted over all */
     int64_t limit, used, asked;
     int64_t retry_ms; /* when it is worth asking again, > 0; or LIMIT_NEVER */
-};
-
-/* For x-ratelimit-*: the scope with the least left. limit is LIMIT_NONE when none applies. */
-struct limit_room {
-    int64_t limit, remaining;
-    int64_t reset_ms; /* until everything counted now has left the window */
+    struct limit_room requests, tokens;
 };
 
 struct limit_store;
