@@ -67,7 +67,7 @@ struct journal_entry {
 enum rc journal_open(struct journal *j, const struct usage *row, const struct rate *rate,
                      struct journal_entry *ret, struct err *err);
 /* Running totals, to be called before the bytes they stand for go out. No lock, no system call. */
-void journal_count(struct journal *j, struct journal_entry *e, const struct tokens *tok);
+void journal_count(struct journal *j, struct journal_entry *e, const struct token_count *tok);
 
 /* Told once when everything up to its CLOSE is on disk (RC_OK), or never will be (RC_IO).
  * on_durable runs in `loop`'s thread. Belongs to the caller until then. */
@@ -113,7 +113,7 @@ struct journal_stats {
     int64_t disk_free;  /* bytes that we may still use there; -1: not known */
     bool failed, spare; /* spare: the next segment is ready */
     bool shedding;
-    struct tokens closed; /* sums of the rows closed since the start */
+    struct token_count closed; /* sums of the rows closed since the start */
 };
 void journal_stat(struct journal *j, struct journal_stats *ret);
 

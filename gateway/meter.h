@@ -49,7 +49,7 @@ struct meter_hold {
     struct journal_entry entry;
     struct usage row;
     struct rate rate;
-    struct tokens used;
+    struct token_count used;
     int64_t began_ns;
     enum { METER_NOTHING, METER_HELD, METER_SETTLED } state;
 };
@@ -65,9 +65,9 @@ enum rc meter_reserve(struct meter *m, const struct meter_ask *ask, struct meter
 /* Running totals of the request, before the bytes they stand for are written: a client that hangs
  * up has still cost us these tokens. Totals never go down: a count that is lower than the last one,
  * or negative, is not taken, and false says so. */
-bool meter_count(struct meter *m, struct meter_hold *hold, const struct tokens *total);
+bool meter_count(struct meter *m, struct meter_hold *hold, const struct token_count *total);
 /* The engine's cached is a part of its input; ours are disjoint. */
-struct tokens tokens_of_engine(const struct frame_usage *u);
+struct token_count tokens_of_engine(const struct frame_usage *u);
 
 struct meter_end {
     enum usage_outcome outcome; /* not OUTCOME_RECOVERED */
@@ -97,7 +97,7 @@ const struct meter_rule *meter_rule_of(enum usage_outcome outcome);
 struct meter_sums {
     int64_t reserved, settled, open; /* requests; reserved == settled + open */
     int64_t held_tok;                /* granted to open holds */
-    struct tokens used;              /* billed by settled ones */
+    struct token_count used;              /* billed by settled ones */
     __int128 cost_pico;
 };
 enum rc meter_check(struct meter *m, struct meter_sums *ret, struct err *err);

@@ -13,7 +13,7 @@ struct rate rate_of(const struct price *p)
                          .output_pico = p->output_per_1m};
 }
 
-bool tokens_sum(const struct tokens *tok, int64_t *ret)
+bool tokens_sum(const struct token_count *tok, int64_t *ret)
 {
     int64_t sum;
     if (tok->input < 0 || tok->cached < 0 || tok->output < 0 ||
@@ -24,7 +24,7 @@ bool tokens_sum(const struct tokens *tok, int64_t *ret)
     return true;
 }
 
-enum rc price_cost(const struct rate *rate, const struct tokens *tok, int64_t *ret_pico,
+enum rc price_cost(const struct rate *rate, const struct token_count *tok, int64_t *ret_pico,
                    struct err *err)
 {
     if (tok->input < 0 || tok->cached < 0 || tok->output < 0 || rate->input_pico < 0 ||
@@ -48,7 +48,7 @@ enum rc price_fits(const struct rate *rate, int64_t max_tok, struct err *err)
     if (rate->output_pico > dearest)
         dearest = rate->output_pico;
     const struct rate flat = {.output_pico = dearest};
-    const struct tokens tok = {.output = max_tok};
+    const struct token_count tok = {.output = max_tok};
     int64_t cost;
     if (price_cost(&flat, &tok, &cost, NULL) == RC_OK)
         return RC_OK;

@@ -13,7 +13,7 @@
 #include "schema/resource.h"
 
 /* Disjoint classes: cached is no part of input. */
-struct tokens {
+struct token_count {
     int64_t input, cached, output;
 };
 
@@ -25,11 +25,11 @@ struct rate {
 struct rate rate_of(const struct price *p); /* NULL: free. No cached price: the input's */
 
 /* RC_INVALID when the cost does not fit 63 bits or a count is negative. */
-enum rc price_cost(const struct rate *rate, const struct tokens *tok, int64_t *ret_pico,
+enum rc price_cost(const struct rate *rate, const struct token_count *tok, int64_t *ret_pico,
                    struct err *err);
 /* Whether up to max_tok tokens of any class can be paid for: RC_BAD_INPUT when not. */
 enum rc price_fits(const struct rate *rate, int64_t max_tok, struct err *err);
 
-bool tokens_sum(const struct tokens *tok, int64_t *ret); /* false: overflow or negative */
+bool tokens_sum(const struct token_count *tok, int64_t *ret); /* false: overflow or negative */
 
 #endif
