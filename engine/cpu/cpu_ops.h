@@ -1,0 +1,112 @@
+#ifndef SLUICE_ENGINE_CPU_CPU_OPS_H
+#define SLUICE_ENGINE_CPU_CPU_OPS_H
+/* cpu_ops - what an instruction set must be able to do; one table for each path.
+ *
+ * scalar.c is the truth: weights as dequantised, activations and KV in fp32. avx2.c and avx512.c
+ * trade layout, not much accuracy: weights repacked into panels of 16 rows, activations as 16-bit
+ * integers with one scale for 32 of them (an error near fp32's, where 8 bits cost a median of
+ * 0.07 in the log-probabilities of a small model), KV in f16.
+ *
+ * The promise of engine/ops.h, bit-identical rows, is kept here by one rule: the arithmetic of a
+ * (row, output) pair never depends on how many rows or panels a call has. Integer sums are exact;
+ * float sums go over blocks, or over positions, in ascending order.
+ *
+ * AMX will be another table: tiles for many rows, and avx512's entries for the rest. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/ops.h"
+
+#define CPU_PANEL      16 /* rows of a weight that are computed together */
+#define CPU_BLOCK      32 /* columns that share one activation scale */
+#define CPU_TILE_ROWS  96 /* most rows of activations in one matmul call: they stay in L2 */
+#define CPU_SPLIT      64 /* positions of attention summed before a merge; a multiple of a page */
+#define CPU_PART_EXTRA 8  /* floats behind the head_dim sums of a part: maximum, sum, padding */
+
+struct quant_type;
+
+/* A matrix as the path wants it. The layout of `data` is the path's own business. */
+struct weight {
+    const struct quant_type *type;
+    int32_t n_rows, n_cols;
+    int form;           /* of the path */
+    size_t panel_bytes; /* from one panel of 16 rows to the next */
+    uint8_t *data;      /* view of one panel after the other; the last is padded with zeros */
+};
+
+/* Rows of activations that are to be multiplied. x is always there; the rest is what
+ * `fill` makes of it. ld, the distance of rows, is n_cols rounded up to whole blocks. */
+struct act {
+    int32_t n_cols, ld;
+    float *x;   /* [rows][ld], zero from n_cols on */
+    int16_t *q; /* [rows][ld] */
+    float *d;   /* [rows][ld / 32] the value of one step of q */
+    float *s;   /* [rows][ld / 32] d times the sum of q */
+};
+
+/* Where one kv head of one layer keeps its K and V. */
+struct kv_head {
+    uint8_t *pool;
+    size_t page_bytes, k_at, v_at; /* offsets inside each page */
+    int32_t head_dim;
+};
+
+struct cpu_ops {
+    const char *name;
+    size_t kv_bytes; /* of one element in the cache */
+
+    /* Chooses form and panel_bytes for w->type, n_rows and n_cols. */
+    void (*plan)(struct weight *w);
+    /* Packs n rows (<= 16) as stored in the file into one panel; zeroes the missing ones. */
+    void (*pack)(const struct weight *w, const uint8_t *rows, int32_t n, uint8_t *panel);
+    /* Row `row` of w as floats, for the embedding. */
+    void (*unpack_row)(const struct weight *w, int32_t row, float *to);
+
+    /* Quantises columns [from, from + n) of row t of a->x, whole blocks. */
+    void (*fill)(const struct act *a, int32_t t, int32_t from, int32_t n);
+
+    /* to[t * ld + r] = (or += when add) the product of row t of a, for t in [t0, t0 + T), with
+     * row 16 * p0 + r of w, for r up to the end of panel p1 - 1 or of w. T <= CPU_TILE_ROWS.
+     * to[0] belongs to row t0. scratch: cpu_scratch_bytes(w->n_cols), aligned to 64. */
+    void (*matmul)(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
+                   int32_t T, bool add, float *to, size_t ld, void *scratch);
+
+    void (*rmsnorm)(float *to, const float *x, const float *weight, int32_t n, float eps);
+    /* Turns pairs (2i, 2i + 1) of v[0..rope_dim) by cos/sin [rope_dim / 2 pairs]. */
+    void (*rope)(float *v, const float *cos_sin, int32_t rope_dim);
+    void (*silu_mul)(float *to, const float *gate, const float *up, int32_t n);
+
+    void (*k_store)(const struct kv_head *h, int32_t page, int32_t slot, const float *k);
+    void (*v_store)(const struct kv_head *h, int32_t page, int32_t slot, const float *v);
+    /* Attention of G query heads q [G][head_dim], already scaled, over positions [from, from + n)
+     * of the pages: part [G][head_dim + CPU_PART_EXTRA] = unnormalised sum, then the maximum and
+     * the sum of the weights. from is a multiple of CPU_SPLIT and n <= CPU_SPLIT. */
+    void (*attend)(const struct kv_head *h, const int32_t *page_of, int32_t G, const float *q,
+                   int32_t from, int32_t n, float *part);
+    void (*merge)(float *run, const float *part, int32_t G, int32_t head_dim);
+    void (*finish)(const float *run, int32_t G, int32_t head_dim, float *to /* [G][head_dim] */);
+};
+
+extern const struct cpu_ops cpu_scalar;
+extern const struct cpu_ops cpu_avx2;
+extern const struct cpu_ops cpu_avx512;
+
+/* By name, "auto" being the best this CPU has. RC_BAD_INPUT for an unknown name, RC_INVALID for a
+ * path that this CPU lacks. */
+enum rc cpu_ops_choose(const char *path, const struct cpu_ops **ret, struct err *err);
+
+static inline size_t cpu_scratch_bytes(int32_t n_cols)
+{
+    size_t cols = ((size_t)n_cols + CPU_BLOCK - 1) / CPU_BLOCK * CPU_BLOCK;
+    /* a panel of floats, or of 16-bit numbers with two scales for 16 columns of each row */
+    return CPU_PANEL * cols * sizeof(float) + 4096;
+}
+
+static inline int32_t cpu_panels(const struct weight *w)
+{
+    return (w->n_rows + CPU_PANEL - 1) / CPU_PANEL;
+}
+
+#endif
