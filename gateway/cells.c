@@ -64,7 +64,8 @@ static uint32_t half_crc(const struct half *h)
     return crc32c(0, h, offsetof(struct half, crc));
 }
 
-void cells_put(struct cells *c, int32_t i, uint64_t owner, uint32_t turn, const struct token_count *tok)
+void cells_put(struct cells *c, int32_t i, uint64_t owner, uint32_t turn,
+               const struct token_count *tok)
 {
     struct half h = {.owner = owner,
                      .turn = turn,

@@ -25,7 +25,8 @@ enum rc cells_open(int dir_fd, const char *name, int32_t n, struct cells *ret, s
 void cells_close(struct cells *c);
 
 /* One writer for each cell at a time. `owner` is not 0; `turn` counts up from 1. */
-void cells_put(struct cells *c, int32_t i, uint64_t owner, uint32_t turn, const struct token_count *tok);
+void cells_put(struct cells *c, int32_t i, uint64_t owner, uint32_t turn,
+               const struct token_count *tok);
 
 /* What is left in cell i: for each owner found there, 0 to 2 of them, its newest good counts. */
 struct cells_found {
