@@ -2,7 +2,6 @@
 #include "control/ledger.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -16,7 +15,7 @@
 #include "control/txn.h"
 #include "schema/feed.h"
 
-enum { LINK_MAX_BYTES = 4096, CURRENCY_LEN = 3 };
+enum { LINK_MAX_BYTES = 4096, GATEWAY_NAME_MAX = 40 };
 
 /* ---- reading a batch ---- */
 
@@ -32,41 +31,35 @@ static enum rc parse_row(const json_t *json, struct arena *arena, struct usage *
     return rc;
 }
 
-enum rc ledger_parse(struct str body, struct arena *arena, struct ledger_batch *ret,
+enum rc ledger_parse(const json_t *body, struct arena *arena, struct ledger_batch *ret,
                      struct err *err)
 {
-    json_error_t why;
-    json_t *root = json_loadb(body.p ? body.p : "", body.len, JSON_REJECT_DUPLICATES, &why);
-    if (!root)
-        return err_set(err, RC_BAD_INPUT, "the batch is not JSON: %.100s", why.text);
-    const char *gateway = NULL;
-    size_t gateway_len = 0;
-    json_int_t segment = 0, offset = 0;
-    json_t *rows = NULL;
-    struct ledger_batch batch = {0};
-    enum rc rc = RC_OK;
-    if (json_unpack(root, "{s:s%, s:I, s:I, s:o}", "gateway", &gateway, &gateway_len, "segment",
-                    &segment, "offset", &offset, "rows", &rows) != 0 ||
-        !json_is_array(rows) || gateway_len == 0 || gateway_len > 40 || segment < 0 || offset < 0)
-        rc = err_set(err, RC_BAD_INPUT, "the batch needs gateway, segment, offset and rows");
-    if (rc == RC_OK && json_array_size(rows) > FEED_ROWS_MAX)
-        rc = err_set(err, RC_TOO_LARGE, "the batch has %zu rows; at most %d are allowed",
-                     json_array_size(rows), FEED_ROWS_MAX);
-    if (rc == RC_OK) {
-        batch = (struct ledger_batch){.gateway = arena_dup(arena, str_make(gateway, gateway_len)),
-                                      .segment = segment,
-                                      .offset = offset,
-                                      .n = json_array_size(rows)};
-        batch.rows = ARENA_ARRAY(arena, struct usage, batch.n + 1);
-        if (!batch.rows || !batch.gateway.p)
-            rc = err_set(err, RC_NO_MEMORY, "no memory for %zu rows", batch.n);
+    const json_t *gateway = json_object_get(body, "gateway"), *rows = json_object_get(body, "rows");
+    const json_t *segment = json_object_get(body, "segment"),
+                 *offset = json_object_get(body, "offset");
+    struct str name = str_make(json_string_value(gateway), json_string_length(gateway));
+    if (name.len == 0 || name.len > GATEWAY_NAME_MAX || !json_is_integer(segment) ||
+        !json_is_integer(offset) || json_integer_value(segment) < 0 ||
+        json_integer_value(offset) < 0 || !json_is_array(rows))
+        return err_set(err, RC_BAD_INPUT, "the batch needs gateway, segment, offset and rows");
+    size_t n = json_array_size(rows);
+    if (n > FEED_ROWS_MAX)
+        return err_set(err, RC_TOO_LARGE, "the batch has %zu rows; at most %d are allowed", n,
+                       FEED_ROWS_MAX);
+    struct ledger_batch batch = {.gateway = arena_dup(arena, name),
+                                 .segment = json_integer_value(segment),
+                                 .offset = json_integer_value(offset),
+                                 .rows = ARENA_ARRAY(arena, struct usage, n + 1),
+                                 .n = n};
+    if (!batch.rows || !batch.gateway.p)
+        return err_set(err, RC_NO_MEMORY, "no memory for %zu rows", n);
+    for (size_t i = 0; i < n; i++) {
+        enum rc rc = parse_row(json_array_get(rows, i), arena, &batch.rows[i], err);
+        if (rc != RC_OK)
+            return rc;
     }
-    for (size_t i = 0; rc == RC_OK && i < batch.n; i++)
-        rc = parse_row(json_array_get(rows, i), arena, &batch.rows[i], err);
-    json_decref(root);
-    if (rc == RC_OK)
-        *ret = batch;
-    return rc;
+    *ret = batch;
+    return RC_OK;
 }
 
 /* ---- what a row should be ---- */
@@ -166,9 +159,8 @@ static void add_field(struct buf *to, const struct field *f, const void *row)
 }
 
 enum rc ledger_link(const uint8_t *prev, const uint8_t *price_hash, const struct usage *row,
-                    struct arena *arena, uint8_t ret[HASH_BYTES], struct err *err)
+                    uint8_t ret[HASH_BYTES], struct err *err)
 {
-    (void)arena;
     SCOPED_BUF text;
     buf_init(&text, LINK_MAX_BYTES);
     for (size_t i = 0; i < ARRAY_LEN(link_fields); i++) {
@@ -346,7 +338,7 @@ static enum rc apply_row(struct txn *txn, const struct usage *row, struct chain_
         log_error("ledger.flag", "req=%s flag=%s cost_pico=%" PRId64, LOG_STR(row->id), flag,
                   row->cost);
     }
-    rc = ledger_link(head->hash, price_hash, row, arena, head->hash, err);
+    rc = ledger_link(head->hash, price_hash, row, head->hash, err);
     head->seq++;
     result->added++;
     if (rc == RC_OK)

@@ -7,6 +7,7 @@
  * whose id is there are skipped. A row that contradicts its price is kept, flagged and logged:
  * dropping it would lose a request, mending it would hide a fault. */
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,7 +30,7 @@ struct ledger_batch {
     size_t n;
 };
 /* Reads the body of POST /internal/v1/usage; everything lives in `arena`. */
-enum rc ledger_parse(struct str body, struct arena *arena, struct ledger_batch *ret,
+enum rc ledger_parse(const json_t *body, struct arena *arena, struct ledger_batch *ret,
                      struct err *err);
 
 struct ledger_result {
@@ -50,7 +51,7 @@ const char *ledger_flag(const struct price *price, const struct usage *row);
 
 /* prev and price_hash are HASH_BYTES; zeros for the first link, and for a row without a price. */
 enum rc ledger_link(const uint8_t *prev, const uint8_t *price_hash, const struct usage *row,
-                    struct arena *arena, uint8_t ret[HASH_BYTES], struct err *err);
+                    uint8_t ret[HASH_BYTES], struct err *err);
 void ledger_price_hash(const struct price *price, uint8_t ret[HASH_BYTES]);
 
 #endif

@@ -16,16 +16,20 @@
 
 enum { SQL_MAX = 8192 };
 
+/* What is deleted keeps its name in `gone`. */
+#define NAME_OF(column, table, id)                                                                 \
+    "coalesce((SELECT " column " FROM " table " WHERE id = g." id                                  \
+    "), (SELECT name FROM gone WHERE id = g." id "))"
+
 /* named: what shows for people beside the id. */
 static const struct dim {
     const char *name, *column, *param, *named;
 } dims[REPORT_DIMS] = {
-    [REPORT_ORG] = {"org", "org_id", ":f_org", "(SELECT name FROM orgs WHERE id = g.org_id)"},
-    [REPORT_USER] = {"user", "user_id", ":f_user",
-                     "(SELECT email FROM users WHERE id = g.user_id)"},
-    [REPORT_KEY] = {"key", "key_id", ":f_key", "(SELECT name FROM keys WHERE id = g.key_id)"},
+    [REPORT_ORG] = {"org", "org_id", ":f_org", NAME_OF("name", "orgs", "org_id")},
+    [REPORT_USER] = {"user", "user_id", ":f_user", NAME_OF("email", "users", "user_id")},
+    [REPORT_KEY] = {"key", "key_id", ":f_key", NAME_OF("name", "keys", "key_id")},
     [REPORT_DEPLOYMENT] = {"deployment", "deployment_id", ":f_deployment",
-                           "(SELECT name FROM deployments WHERE id = g.deployment_id)"},
+                           NAME_OF("name", "deployments", "deployment_id")},
     [REPORT_MODEL] = {"model", "model", ":f_model", "NULL"},
     [REPORT_OUTCOME] = {"outcome", "outcome", ":f_outcome", "NULL"},
 };
@@ -316,6 +320,11 @@ void report_group_json(const struct report_group *g, uint32_t by, enum report_bu
     for (int d = 0; d < REPORT_DIMS; d++) {
         if (!(by >> d & 1))
             continue;
+        if ((by & (by - 1)) == 0) { /* one dimension: a chart need not know which */
+            buf_z(to, "\"group\": ");
+            buf_json(to, g->value[d]);
+            buf_z(to, ", ");
+        }
         buf_printf(to, "\"%s\": ", dims[d].column);
         buf_json(to, g->value[d]);
         if (strcmp(dims[d].named, "NULL") != 0) {

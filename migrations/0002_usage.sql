@@ -1,29 +1,9 @@
--- The ledger. No foreign keys: a row outlives the org, the key and the deployment that it names.
+-- What makes usage rows a ledger: they are only added to, chained, and summed by the hour.
 
-CREATE TABLE usage (
-    id TEXT NOT NULL PRIMARY KEY,
-    time INTEGER NOT NULL,
-    org_id TEXT NOT NULL,
-    user_id TEXT NOT NULL,
-    key_id TEXT,
-    deployment_id TEXT NOT NULL,
-    model TEXT NOT NULL,
-    route TEXT NOT NULL,
-    stream INTEGER NOT NULL,
-    outcome TEXT NOT NULL,
-    http_status INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL CHECK (input_tokens >= 0),
-    cached_tokens INTEGER NOT NULL CHECK (cached_tokens >= 0),
-    output_tokens INTEGER NOT NULL CHECK (output_tokens >= 0),
-    price_id TEXT,
-    currency TEXT NOT NULL,
-    cost INTEGER NOT NULL CHECK (cost >= 0),
-    ttft_ms INTEGER,
-    duration_ms INTEGER NOT NULL,
-    source TEXT NOT NULL,
-    degraded TEXT NOT NULL,
-    gateway TEXT NOT NULL
-) STRICT;
+CREATE TRIGGER usage_keeps_rows BEFORE DELETE ON usage
+  BEGIN SELECT RAISE(ABORT, 'the ledger is only added to'); END;
+CREATE TRIGGER usage_keeps_text BEFORE UPDATE ON usage
+  BEGIN SELECT RAISE(ABORT, 'the ledger is only added to'); END;
 CREATE INDEX usage_by_time ON usage (time, id);
 CREATE INDEX usage_by_org ON usage (org_id, time, id);
 CREATE INDEX usage_by_user ON usage (user_id, time, id);
