@@ -1,0 +1,25 @@
+/* money - an exact amount. The digits beyond the cents are lighter, never cut. */
+import { Text } from "@mantine/core";
+import { formatMoney } from "./format";
+
+export function Money({ amount, currency }: { amount: string; currency: string }) {
+  const text = formatMoney(amount, currency);
+  const split = text.indexOf(".") + 3;
+  return (
+    <Text span inherit data-cost={amount} title={`${amount} ${currency}, exact`}>
+      {text.slice(0, split)}
+      <Text span inherit c="dimmed">
+        {text.slice(split)}
+      </Text>
+    </Text>
+  );
+}
+
+export function MoneySums({ sums }: { sums: readonly { currency: string; cost: string }[] }) {
+  if (sums.length === 0) return <>–</>;
+  return sums.map((sum) => (
+    <Text key={sum.currency} span inherit display="block">
+      <Money amount={sum.cost} currency={sum.currency} />
+    </Text>
+  ));
+}
