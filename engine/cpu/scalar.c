@@ -30,7 +30,7 @@ static void pack(const struct weight *w, const uint8_t *rows, int32_t n, uint8_t
 
 static void unpack_row(const struct weight *w, int32_t row, float *to)
 {
-    w->type->dequantise(w->data + (size_t)row * row_bytes(w), w->n_cols / w->type->block, to);
+    quant_dequantise(w->type, w->data + (size_t)row * row_bytes(w), w->n_cols / w->type->block, to);
 }
 
 static void fill(const struct act *a, int32_t t, int32_t from, int32_t n)

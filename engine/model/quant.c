@@ -7,7 +7,7 @@
 
 #include "base/units.h"
 
-#define K_BLOCK 256 /* elements in a block of the K family */
+#define K_BLOCK QUANT_BLOCK_MAX /* elements in a block of the K family */
 
 static uint16_t load_u16(const uint8_t *p)
 {
@@ -73,164 +73,173 @@ static void from_bf16(const uint8_t *src, int64_t n, float *to)
         to[i] = bits_to_f32((uint32_t)load_u16(src + 2 * i) << 16);
 }
 
-static void from_q4_0(const uint8_t *src, int64_t n, float *to)
+/* The low halves of 16 bytes are elements 0..15, the high halves 16..31. */
+static void split_nibbles(const uint8_t *src, int8_t *q)
 {
-    for (; n > 0; n--, src += 18, to += 32) {
-        float d = load_f16(src);
-        for (int i = 0; i < 16; i++) {
-            to[i] = d * (float)((src[2 + i] & 15) - 8);
-            to[i + 16] = d * (float)((src[2 + i] >> 4) - 8);
-        }
+    for (int i = 0; i < 16; i++) {
+        q[i] = (int8_t)(src[i] & 15);
+        q[i + 16] = (int8_t)(src[i] >> 4);
     }
 }
 
-static void from_q4_1(const uint8_t *src, int64_t n, float *to)
+/* Bit i of `bits` is the fifth bit of element i. */
+static void add_fifth_bits(const uint8_t *bits, int8_t *q)
 {
-    for (; n > 0; n--, src += 20, to += 32) {
-        float d = load_f16(src), m = load_f16(src + 2);
-        for (int i = 0; i < 16; i++) {
-            to[i] = d * (float)(src[4 + i] & 15) + m;
-            to[i + 16] = d * (float)(src[4 + i] >> 4) + m;
-        }
-    }
+    for (int i = 0; i < 32; i++)
+        q[i] = (int8_t)(q[i] | (((bits[i / 8] >> (i % 8)) & 1) << 4));
 }
 
-/* The fifth bits of element i and i + 16, as 0 or 16. */
-static int high_bit(const uint8_t *bits, int i)
+static void split_q4_0(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    return ((bits[i / 8] >> (i % 8)) & 1) << 4;
+    *d = load_f16(src);
+    *m = 0;
+    split_nibbles(src + 2, q);
+    for (int i = 0; i < 32; i++)
+        q[i] = (int8_t)(q[i] - 8);
 }
 
-static void from_q5_0(const uint8_t *src, int64_t n, float *to)
+static void split_q4_1(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    for (; n > 0; n--, src += 22, to += 32) {
-        float d = load_f16(src);
-        for (int i = 0; i < 16; i++) {
-            to[i] = d * (float)(((src[6 + i] & 15) | high_bit(src + 2, i)) - 16);
-            to[i + 16] = d * (float)(((src[6 + i] >> 4) | high_bit(src + 2, i + 16)) - 16);
-        }
-    }
+    *d = load_f16(src);
+    *m = load_f16(src + 2);
+    split_nibbles(src + 4, q);
 }
 
-static void from_q5_1(const uint8_t *src, int64_t n, float *to)
+static void split_q5_0(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    for (; n > 0; n--, src += 24, to += 32) {
-        float d = load_f16(src), m = load_f16(src + 2);
-        for (int i = 0; i < 16; i++) {
-            to[i] = d * (float)((src[8 + i] & 15) | high_bit(src + 4, i)) + m;
-            to[i + 16] = d * (float)((src[8 + i] >> 4) | high_bit(src + 4, i + 16)) + m;
-        }
-    }
+    *d = load_f16(src);
+    *m = 0;
+    split_nibbles(src + 6, q);
+    add_fifth_bits(src + 2, q);
+    for (int i = 0; i < 32; i++)
+        q[i] = (int8_t)(q[i] - 16);
 }
 
-static void from_q8_0(const uint8_t *src, int64_t n, float *to)
+static void split_q5_1(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    for (; n > 0; n--, src += 34, to += 32) {
-        float d = load_f16(src);
-        for (int i = 0; i < 32; i++)
-            to[i] = d * (float)(int8_t)src[2 + i];
-    }
+    *d = load_f16(src);
+    *m = load_f16(src + 2);
+    split_nibbles(src + 8, q);
+    add_fifth_bits(src + 4, q);
+}
+
+static void split_q8_0(const uint8_t *src, int8_t *q, float *d, float *m)
+{
+    *d = load_f16(src);
+    *m = 0;
+    memcpy(q, src + 2, 32);
 }
 
 /* Scale and minimum of group j (of 8) in the 12 packed bytes of Q4_K and Q5_K: 6 bits each. */
-static void k_scale_min(const uint8_t *packed, int j, float *ret_scale, float *ret_min)
+static void split_k_scales(const uint8_t *src, float *d, float *m)
 {
-    int scale, min;
-    if (j < 4) {
-        scale = packed[j] & 63;
-        min = packed[j + 4] & 63;
-    } else {
-        scale = (packed[j + 4] & 15) | ((packed[j - 4] >> 6) << 4);
-        min = (packed[j + 4] >> 4) | ((packed[j] >> 6) << 4);
+    const uint8_t *packed = src + 4;
+    for (int j = 0; j < 8; j++) {
+        int scale = packed[j] & 63, min = packed[j + 4] & 63;
+        if (j >= 4) {
+            scale = (packed[j + 4] & 15) | ((packed[j - 4] >> 6) << 4);
+            min = (packed[j + 4] >> 4) | ((packed[j] >> 6) << 4);
+        }
+        d[j] = load_f16(src) * (float)scale;
+        m[j] = -(load_f16(src + 2) * (float)min);
     }
-    *ret_scale = (float)scale;
-    *ret_min = (float)min;
 }
 
-static void from_q4_k(const uint8_t *src, int64_t n, float *to)
+/* 32 bytes hold group 2i in their low halves and group 2i + 1 in their high ones. */
+static void split_k_nibbles(const uint8_t *src, int8_t *q)
 {
-    for (; n > 0; n--, src += 144, to += K_BLOCK) {
-        float d = load_f16(src), dmin = load_f16(src + 2);
-        for (int j = 0; j < 8; j++) {
-            float scale, min;
-            k_scale_min(src + 4, j, &scale, &min);
-            const uint8_t *q = src + 16 + 32 * (j / 2);
-            for (int i = 0; i < 32; i++) {
-                int v = j % 2 ? q[i] >> 4 : q[i] & 15;
-                to[32 * j + i] = d * scale * (float)v - dmin * min;
-            }
+    for (int j = 0; j < 8; j++) {
+        for (int i = 0; i < 32; i++) {
+            uint8_t byte = src[32 * (j / 2) + i];
+            q[32 * j + i] = (int8_t)(j % 2 ? byte >> 4 : byte & 15);
         }
     }
 }
 
-static void from_q5_k(const uint8_t *src, int64_t n, float *to)
+static void split_q4_k(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    for (; n > 0; n--, src += 176, to += K_BLOCK) {
-        float d = load_f16(src), dmin = load_f16(src + 2);
-        for (int j = 0; j < 8; j++) {
-            float scale, min;
-            k_scale_min(src + 4, j, &scale, &min);
-            const uint8_t *high = src + 16, *q = src + 48 + 32 * (j / 2);
-            for (int i = 0; i < 32; i++) {
-                int v = (j % 2 ? q[i] >> 4 : q[i] & 15) | (((high[i] >> j) & 1) << 4);
-                to[32 * j + i] = d * scale * (float)v - dmin * min;
-            }
-        }
-    }
+    split_k_scales(src, d, m);
+    split_k_nibbles(src + 16, q);
 }
 
-static void from_q6_k(const uint8_t *src, int64_t n, float *to)
+static void split_q5_k(const uint8_t *src, int8_t *q, float *d, float *m)
 {
-    for (; n > 0; n--, src += 210, to += K_BLOCK) {
-        float d = load_f16(src + 208);
-        for (int half = 0; half < 2; half++) {
-            const uint8_t *low = src + 64 * half, *high = src + 128 + 32 * half;
-            const uint8_t *scale = src + 192 + 8 * half;
-            for (int i = 0; i < 128; i++) {
-                int part = i / 32, at = i % 32; /* four runs of 32 share the high bits */
-                int v = part < 2 ? low[at + 32 * part] & 15 : low[at + 32 * (part - 2)] >> 4;
-                v |= ((high[at] >> (2 * part)) & 3) << 4;
-                to[128 * half + i] = d * (float)(int8_t)scale[i / 16] * (float)(v - 32);
-            }
-        }
+    split_k_scales(src, d, m);
+    split_k_nibbles(src + 48, q);
+    for (int i = 0; i < K_BLOCK; i++)
+        q[i] = (int8_t)(q[i] | (((src[16 + i % 32] >> (i / 32)) & 1) << 4));
+}
+
+static void split_q6_k(const uint8_t *src, int8_t *q, float *d, float *m)
+{
+    for (int g = 0; g < 16; g++) {
+        d[g] = load_f16(src + 208) * (float)(int8_t)src[192 + g];
+        m[g] = 0;
+    }
+    for (int i = 0; i < K_BLOCK; i++) {
+        int half = i / 128, part = i % 128 / 32, at = i % 32; /* 4 parts share the high bits */
+        int low = src[64 * half + 32 * (part % 2) + at];
+        int high = (src[128 + 32 * half + at] >> (2 * part)) & 3;
+        q[i] = (int8_t)(((part < 2 ? low & 15 : low >> 4) | (high << 4)) - 32);
     }
 }
 
 /* Types that we cannot serve stand here too, so that a file holding one is refused by name. */
 static const struct quant_type types[] = {
-    {QUANT_F32, "F32", 1, 4, from_f32},
-    {QUANT_F16, "F16", 1, 2, from_f16},
-    {QUANT_Q4_0, "Q4_0", 32, 18, from_q4_0},
-    {QUANT_Q4_1, "Q4_1", 32, 20, from_q4_1},
-    {QUANT_Q5_0, "Q5_0", 32, 22, from_q5_0},
-    {QUANT_Q5_1, "Q5_1", 32, 24, from_q5_1},
-    {QUANT_Q8_0, "Q8_0", 32, 34, from_q8_0},
-    {9, "Q8_1", 32, 36, NULL},
-    {10, "Q2_K", K_BLOCK, 84, NULL},
-    {11, "Q3_K", K_BLOCK, 110, NULL},
-    {QUANT_Q4_K, "Q4_K", K_BLOCK, 144, from_q4_k},
-    {QUANT_Q5_K, "Q5_K", K_BLOCK, 176, from_q5_k},
-    {QUANT_Q6_K, "Q6_K", K_BLOCK, 210, from_q6_k},
-    {15, "Q8_K", K_BLOCK, 292, NULL},
-    {16, "IQ2_XXS", K_BLOCK, 66, NULL},
-    {17, "IQ2_XS", K_BLOCK, 74, NULL},
-    {18, "IQ3_XXS", K_BLOCK, 98, NULL},
-    {19, "IQ1_S", K_BLOCK, 50, NULL},
-    {20, "IQ4_NL", 32, 18, NULL},
-    {21, "IQ3_S", K_BLOCK, 110, NULL},
-    {22, "IQ2_S", K_BLOCK, 82, NULL},
-    {23, "IQ4_XS", K_BLOCK, 136, NULL},
-    {24, "I8", 1, 1, NULL},
-    {25, "I16", 1, 2, NULL},
-    {26, "I32", 1, 4, NULL},
-    {27, "I64", 1, 8, NULL},
-    {28, "F64", 1, 8, NULL},
-    {29, "IQ1_M", K_BLOCK, 56, NULL},
-    {QUANT_BF16, "BF16", 1, 2, from_bf16},
-    {34, "TQ1_0", K_BLOCK, 54, NULL},
-    {35, "TQ2_0", K_BLOCK, 66, NULL},
-    {39, "MXFP4", 32, 17, NULL},
+    {QUANT_F32, "F32", 1, 4, 0, NULL, from_f32},
+    {QUANT_F16, "F16", 1, 2, 0, NULL, from_f16},
+    {QUANT_BF16, "BF16", 1, 2, 0, NULL, from_bf16},
+    {QUANT_Q4_0, "Q4_0", 32, 18, 32, split_q4_0, NULL},
+    {QUANT_Q4_1, "Q4_1", 32, 20, 32, split_q4_1, NULL},
+    {QUANT_Q5_0, "Q5_0", 32, 22, 32, split_q5_0, NULL},
+    {QUANT_Q5_1, "Q5_1", 32, 24, 32, split_q5_1, NULL},
+    {QUANT_Q8_0, "Q8_0", 32, 34, 32, split_q8_0, NULL},
+    {QUANT_Q4_K, "Q4_K", K_BLOCK, 144, 32, split_q4_k, NULL},
+    {QUANT_Q5_K, "Q5_K", K_BLOCK, 176, 32, split_q5_k, NULL},
+    {QUANT_Q6_K, "Q6_K", K_BLOCK, 210, 16, split_q6_k, NULL},
+    {9, "Q8_1", 32, 36, 0, NULL, NULL},
+    {10, "Q2_K", K_BLOCK, 84, 0, NULL, NULL},
+    {11, "Q3_K", K_BLOCK, 110, 0, NULL, NULL},
+    {15, "Q8_K", K_BLOCK, 292, 0, NULL, NULL},
+    {16, "IQ2_XXS", K_BLOCK, 66, 0, NULL, NULL},
+    {17, "IQ2_XS", K_BLOCK, 74, 0, NULL, NULL},
+    {18, "IQ3_XXS", K_BLOCK, 98, 0, NULL, NULL},
+    {19, "IQ1_S", K_BLOCK, 50, 0, NULL, NULL},
+    {20, "IQ4_NL", 32, 18, 0, NULL, NULL},
+    {21, "IQ3_S", K_BLOCK, 110, 0, NULL, NULL},
+    {22, "IQ2_S", K_BLOCK, 82, 0, NULL, NULL},
+    {23, "IQ4_XS", K_BLOCK, 136, 0, NULL, NULL},
+    {24, "I8", 1, 1, 0, NULL, NULL},
+    {25, "I16", 1, 2, 0, NULL, NULL},
+    {26, "I32", 1, 4, 0, NULL, NULL},
+    {27, "I64", 1, 8, 0, NULL, NULL},
+    {28, "F64", 1, 8, 0, NULL, NULL},
+    {29, "IQ1_M", K_BLOCK, 56, 0, NULL, NULL},
+    {34, "TQ1_0", K_BLOCK, 54, 0, NULL, NULL},
+    {35, "TQ2_0", K_BLOCK, 66, 0, NULL, NULL},
+    {39, "MXFP4", 32, 17, 0, NULL, NULL},
 };
+
+bool quant_is_served(const struct quant_type *type)
+{
+    return type->split || type->widen;
+}
+
+void quant_dequantise(const struct quant_type *type, const uint8_t *src, int64_t n_blocks,
+                      float *to)
+{
+    if (type->widen) {
+        type->widen(src, n_blocks, to);
+        return;
+    }
+    for (; n_blocks > 0; n_blocks--, src += type->block_bytes, to += type->block) {
+        int8_t q[QUANT_BLOCK_MAX];
+        float d[QUANT_BLOCK_MAX / 16], m[QUANT_BLOCK_MAX / 16];
+        type->split(src, q, d, m);
+        for (int32_t i = 0; i < type->block; i++)
+            to[i] = d[i / type->group] * (float)q[i] + m[i / type->group];
+    }
+}
 
 const struct quant_type *quant_find(uint32_t id)
 {
@@ -250,7 +259,7 @@ static bool floats_are_finite(const struct quant_type *type, const uint8_t *src,
 {
     for (int64_t i = 0; i < n; i++) {
         float f;
-        type->dequantise(src + i * type->block_bytes, 1, &f);
+        type->widen(src + i * type->block_bytes, 1, &f);
         if (!isfinite(f))
             return false;
     }

@@ -28,11 +28,21 @@ struct quant_type {
     const char *name;
     int32_t block; /* elements in a block */
     int32_t block_bytes;
-    /* n_blocks blocks at src to n_blocks * block floats; NULL: known, but not served */
-    void (*dequantise)(const uint8_t *src, int64_t n_blocks, float *to);
+    int32_t group; /* elements that share a scale; 0: plain numbers */
+    /* One block as integers: element i is d[i / group] * q[i] + m[i / group]. NULL for plain
+     * numbers, and for types that we know but do not serve. */
+    void (*split)(const uint8_t *block, int8_t *q, float *d, float *m);
+    void (*widen)(const uint8_t *src, int64_t n, float *to); /* plain numbers to floats, or NULL */
 };
 
+#define QUANT_BLOCK_MAX 256
+
 const struct quant_type *quant_find(uint32_t id); /* NULL: no such type */
+bool quant_is_served(const struct quant_type *type);
+
+/* n_blocks blocks at src to n_blocks * type->block floats, of a type that is served. */
+void quant_dequantise(const struct quant_type *type, const uint8_t *src, int64_t n_blocks,
+                      float *to);
 
 /* Are all the scales finite? One Inf in a scale would turn a row of logits into NaN. */
 bool quant_is_finite(const struct quant_type *type, const uint8_t *src, int64_t n_blocks);

@@ -35,7 +35,7 @@ static enum rc bind(struct binder *b, const char *name, int64_t cols, int64_t ro
                        "%s: tensor %s is %lld x %lld, but the configuration says %lld x %lld",
                        gguf_label(b->g), name, (long long)t->dim[0], (long long)t->dim[1],
                        (long long)cols, (long long)(rows ? rows : 1));
-    if (!t->type->dequantise)
+    if (!quant_is_served(t->type))
         return err_set(b->err, RC_INVALID, "%s: tensor %s has type %s, which is not supported",
                        gguf_label(b->g), name, t->type->name);
     *ret = t;
@@ -173,6 +173,6 @@ enum rc model_read_vector(const struct model *m, const struct gguf_tensor *t, fl
         return err_set(err, RC_NO_MEMORY, "no memory to read " STR_FMT, STR_ARG(t->name));
     enum rc rc = model_read_rows(m, t, 0, 1, raw, err);
     if (rc == RC_OK)
-        t->type->dequantise(raw, t->dim[0] / t->type->block, to);
+        quant_dequantise(t->type, raw, t->dim[0] / t->type->block, to);
     return rc;
 }
