@@ -40,6 +40,12 @@ enum rc price_cost(const struct rate *rate, const struct token_count *tok, int64
     return RC_OK;
 }
 
+int64_t price_cost_capped(const struct rate *rate, const struct token_count *tok)
+{
+    int64_t pico;
+    return price_cost(rate, tok, &pico, NULL) == RC_OK ? pico : INT64_MAX;
+}
+
 enum rc price_fits(const struct rate *rate, int64_t max_tok, struct err *err)
 {
     int64_t dearest = rate->input_pico;

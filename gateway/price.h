@@ -27,6 +27,9 @@ struct rate rate_of(const struct price *p); /* NULL: free. No cached price: the 
 /* RC_INVALID when the cost does not fit 63 bits or a count is negative. */
 enum rc price_cost(const struct rate *rate, const struct token_count *tok, int64_t *ret_pico,
                    struct err *err);
+/* The same for a request that is over already: the most a row can hold when it does not fit, which
+ * price_fits keeps from happening to counts within the hold. Counts must not be negative. */
+int64_t price_cost_capped(const struct rate *rate, const struct token_count *tok);
 /* Whether up to max_tok tokens of any class can be paid for: RC_BAD_INPUT when not. */
 enum rc price_fits(const struct rate *rate, int64_t max_tok, struct err *err);
 
