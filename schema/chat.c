@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/units.h"
 
 struct reader {
@@ -361,102 +362,99 @@ static enum rc take_response_format(struct reader *r)
     char at[48];                                                                                   \
     snprintf(at, sizeof at, "messages[%zu]." what, i)
 
-static enum rc join_parts(struct reader *r, size_t i, const json_t *parts, struct str *ret)
+static enum rc check_parts(struct reader *r, size_t i, const json_t *parts)
 {
     AT("content");
-    size_t n = json_array_size(parts), bytes = 0;
-    for (size_t k = 0; k < n; k++) {
-        const json_t *part = json_array_get(parts, k);
+    size_t k;
+    json_t *part;
+    json_array_foreach(parts, k, part)
+    {
         const json_t *type = json_object_get(part, "type");
-        const json_t *text = json_object_get(part, "text");
-        if (!json_is_object(part) || !json_is_string(type))
+        if (!json_is_string(type))
             return bad_type(r, at, "a string or an array of parts with a 'type'");
         if (!str_is(text_of(type), "text")) {
             r->code = CHAT_CODE_UNSUPPORTED;
             return err_field(r->err, RC_BAD_INPUT, at,
-                             "This deployment reads text only: part %zu of '%s' is no text.", k,
+                             "This deployment reads text only: part %zu of '%s' is not text.", k,
                              at);
         }
-        if (!json_is_string(text))
+        if (!json_is_string(json_object_get(part, "text")))
             return bad_type(r, at, "text parts whose 'text' is a string");
-        bytes += json_string_length(text) + (k > 0);
-    }
-    char *to = arena_alloc(r->arena, bytes + 1, 1);
-    if (!to)
-        return no_memory(r);
-    *ret = str_make(to, bytes);
-    for (size_t k = 0; k < n; k++) {
-        struct str text = text_of(json_object_get(json_array_get(parts, k), "text"));
-        if (k > 0)
-            *to++ = '\n';
-        memcpy(to, text.p, text.len);
-        to += text.len;
     }
     return RC_OK;
 }
 
-static enum rc take_content(struct reader *r, size_t i, const json_t *msg, struct chat_message *m)
+static enum rc join_parts(struct reader *r, json_t *msg, const json_t *parts)
+{
+    size_t k;
+    json_t *part;
+    struct buf text;
+    buf_init(&text, SIZE_MAX / 2);
+    json_array_foreach(parts, k, part)
+    {
+        if (k > 0)
+            buf_byte(&text, '\n');
+        buf_str(&text, text_of(json_object_get(part, "text")));
+    }
+    json_t *joined = text.failed ? NULL : json_stringn(text.p ? text.p : "", text.len);
+    buf_done(&text);
+    return json_object_set_new(msg, "content", joined) == 0 ? RC_OK : no_memory(r);
+}
+
+static enum rc take_content(struct reader *r, size_t i, json_t *msg)
 {
     AT("content");
     const json_t *v = json_object_get(msg, "content");
     if (json_is_string(v))
-        return copy_text(r, text_of(v), &m->content);
-    if (json_is_array(v))
-        return join_parts(r, i, v, &m->content);
+        return RC_OK;
+    if (json_is_array(v)) {
+        enum rc rc = check_parts(r, i, v);
+        return rc == RC_OK ? join_parts(r, msg, v) : rc;
+    }
     if (v && !json_is_null(v))
         return bad_type(r, at, "a string or an array of parts");
     return bad(r, CHAT_CODE_MISSING, at, "A message needs 'content'.");
 }
 
-static enum rc take_role(struct reader *r, size_t i, const json_t *msg, struct str *ret)
+static enum rc take_role(struct reader *r, size_t i, json_t *msg)
 {
     AT("role");
+    static const char *const roles[] = {"system", "user", "assistant"};
     const json_t *v = json_object_get(msg, "role");
     if (!v)
         return bad(r, CHAT_CODE_MISSING, at, "A message needs a 'role'.");
     if (!json_is_string(v))
         return bad_type(r, at, "a string");
     struct str role = text_of(v);
-    static const struct {
-        const char *said;
-        struct str read;
-    } roles[] = {{"system", STR("system")},
-                 {"developer", STR("system")},
-                 {"user", STR("user")},
-                 {"assistant", STR("assistant")}};
     for (size_t k = 0; k < ARRAY_LEN(roles); k++)
-        if (str_is(role, roles[k].said)) {
-            *ret = roles[k].read;
+        if (str_is(role, roles[k]))
             return RC_OK;
-        }
+    if (str_is(role, "developer"))
+        return json_object_set_new(msg, "role", json_string("system")) == 0 ? RC_OK : no_memory(r);
     if (str_is(role, "tool") || str_is(role, "function"))
         return unsupported(r, at);
     return bad(r, CHAT_CODE_VALUE, at,
                "Invalid role: expected 'system', 'developer', 'user', 'assistant' or 'tool'.");
 }
 
-static enum rc take_message(struct reader *r, size_t i, const json_t *msg, struct chat_message *m)
+static enum rc take_message(struct reader *r, size_t i, json_t *msg)
 {
     AT("name");
     if (!json_is_object(msg)) {
         snprintf(at, sizeof at, "messages[%zu]", i);
         return bad_type(r, at, "an object");
     }
-    enum rc rc = take_role(r, i, msg, &m->role);
+    enum rc rc = take_role(r, i, msg);
     if (rc != RC_OK)
         return rc;
-    if (asks_for_something(json_object_get(msg, "tool_calls")) &&
-        !json_is_null(json_object_get(msg, "tool_calls"))) {
+    const json_t *name = json_object_get(msg, "name"), *calls = json_object_get(msg, "tool_calls");
+    if (name && !json_is_null(name) && !json_is_string(name))
+        return bad_type(r, at, "a string");
+    if (!json_is_null(calls) && asks_for_something(calls)) {
         snprintf(at, sizeof at, "messages[%zu].tool_calls", i);
         return unsupported(r, at);
     }
-    const json_t *name = json_object_get(msg, "name");
-    if (name && !json_is_null(name)) {
-        if (!json_is_string(name))
-            return bad_type(r, at, "a string");
-        rc = copy_text(r, text_of(name), &m->name);
-    }
-    return rc == RC_OK ? take_content(r, i, msg, m) : rc;
+    return take_content(r, i, msg);
 }
 
 static enum rc take_messages(struct reader *r, struct chat *c)
@@ -469,14 +467,10 @@ static enum rc take_messages(struct reader *r, struct chat *c)
     size_t n = json_array_size(v);
     if (n == 0 || n > CHAT_MESSAGES_MAX)
         return bad(r, CHAT_CODE_VALUE, "messages", "'messages' must have 1 to 4096 entries.");
-    struct chat_message *m = ARENA_ARRAY(r->arena, struct chat_message, n);
-    if (!m)
-        return no_memory(r);
-    c->message = m;
-    c->n_messages = (int32_t)n;
+    c->messages = json_incref((json_t *)(uintptr_t)v);
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < n; i++)
-        rc = take_message(r, i, json_array_get(v, i), &m[i]);
+        rc = take_message(r, i, json_array_get(v, i));
     return rc;
 }
 
@@ -644,6 +638,8 @@ enum rc chat_parse(enum chat_route route, struct str body, struct arena *arena, 
 
 void chat_done(struct chat *c)
 {
+    json_decref(c->messages);
     json_decref(c->template_args);
+    c->messages = NULL;
     c->template_args = NULL;
 }

@@ -33,12 +33,6 @@ enum chat_route { CHAT_CHAT, CHAT_TEXT };
 #define CHAT_CODE_UNSUPPORTED "unsupported_parameter"
 #define CHAT_CODE_JSON        "invalid_json"
 
-struct chat_message {
-    struct str role;    /* system, user or assistant; developer is read as system */
-    struct str content; /* text parts are joined by a line feed */
-    struct str name;    /* p == NULL: none */
-};
-
 /* A prompt of /v1/completions: text, or ids when n_ids >= 0. */
 struct chat_prompt {
     struct str text;
@@ -49,11 +43,13 @@ struct chat_prompt {
 struct chat {
     enum chat_route route;
     struct str model;
-    const struct chat_message *message;
+    /* For the chat template: the request's own, checked, with role developer read as system and
+     * text parts joined by a line feed. Owned; NULL for a text completion. */
+    json_t *messages;
     const struct chat_prompt *prompt;
-    int32_t n_messages, n_prompts; /* n_prompts is 1 for a chat */
-    int32_t n;                     /* choices for each prompt */
-    int64_t max_tok;               /* -1: not said; the effective value is the gateway's */
+    int32_t n_prompts; /* 1 for a chat */
+    int32_t n;         /* choices for each prompt */
+    int64_t max_tok;   /* -1: not said; the effective value is the gateway's */
     bool stream, include_usage, continuous_usage;
     bool echo;
     bool add_generation_prompt;
