@@ -47,7 +47,7 @@ struct journal {
     struct loop *watch_loop;
     struct loop_post *watch_post;
     int64_t commits, recovered;
-    struct token_count closed;
+    struct token_count closed, recovered_tok;
 };
 
 int journal_pos_cmp(struct journal_pos a, struct journal_pos b)
@@ -360,7 +360,8 @@ void journal_stat(struct journal *j, struct journal_stats *ret)
                                   .failed = j->failed,
                                   .spare = j->tail.spare != NULL,
                                   .shedding = j->shed_why != NULL,
-                                  .closed = j->closed};
+                                  .closed = j->closed,
+                                  .recovered_tok = j->recovered_tok};
     pthread_mutex_unlock(&j->lock);
     ret->disk_free = shelf_free_bytes(&j->shelf);
 }
@@ -369,7 +370,7 @@ void journal_stat(struct journal *j, struct journal_stats *ret)
 
 static enum rc replay(struct journal *j, struct err *err)
 {
-    enum rc rc = replay_run(&j->shelf, &j->cells, &j->tail, &j->recovered, &j->closed, err);
+    enum rc rc = replay_run(&j->shelf, &j->cells, &j->tail, &j->recovered, &j->recovered_tok, err);
     if (rc == RC_OK && !sync_files(j->tail.unsynced, j->tail.current->fd))
         rc = err_set(err, RC_IO, "cannot sync the usage journal");
     if (rc != RC_OK)

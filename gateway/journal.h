@@ -113,7 +113,8 @@ struct journal_stats {
     int64_t disk_free;  /* bytes that we may still use there; -1: not known */
     bool failed, spare; /* spare: the next segment is ready */
     bool shedding;
-    struct token_count closed; /* sums of the rows closed since the start */
+    struct token_count closed;        /* sums of the rows closed since the start */
+    struct token_count recovered_tok; /* of those that the start settled, not in closed */
 };
 void journal_stat(struct journal *j, struct journal_stats *ret);
 

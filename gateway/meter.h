@@ -70,10 +70,13 @@ bool meter_count(struct meter *m, struct meter_hold *hold, const struct token_co
 struct token_count tokens_of_engine(const struct frame_usage *u);
 
 struct meter_end {
-    enum usage_outcome outcome; /* not OUTCOME_RECOVERED */
-    int http_status;            /* what the client was (or would have been) answered */
-    int64_t ttft_ms;            /* -1: no token came */
-    struct str degraded;        /* replaces the one of meter_ask when not empty; see I9 */
+    /* Not OUTCOME_RECOVERED. FAILED after an output token was counted is taken as BROKEN, and
+     * BROKEN before one as FAILED. */
+    enum usage_outcome outcome;
+    int http_status;     /* what the client was (or would have been) answered */
+    int64_t ttft_ms;     /* -1: no token came */
+    bool estimated;      /* the counts are: source becomes SOURCE_ESTIMATED */
+    struct str degraded; /* replaces the one of meter_ask when not empty; see I9 */
 };
 /* Exactly once: applies the billing rule to what was counted, writes CLOSE, ends the hold in the
  * limits. *wait (may be NULL) is told when the row is durable; the last bytes of an answer wait for
@@ -97,7 +100,7 @@ const struct meter_rule *meter_rule_of(enum usage_outcome outcome);
 struct meter_sums {
     int64_t reserved, settled, open; /* requests; reserved == settled + open */
     int64_t held_tok;                /* granted to open holds */
-    struct token_count used;              /* billed by settled ones */
+    struct token_count used;         /* billed by settled ones */
     __int128 cost_pico;
 };
 enum rc meter_check(struct meter *m, struct meter_sums *ret, struct err *err);
