@@ -354,6 +354,7 @@ void journal_stat(struct journal *j, struct journal_stats *ret)
                                   .applied = j->applied,
                                   .open = j->tail.open,
                                   .segments = (int32_t)j->tail.n_segs,
+                                  .segment_bytes = j->shelf.segment_bytes,
                                   .records = j->tail.records,
                                   .commits = j->commits,
                                   .recovered = j->recovered,

@@ -110,6 +110,7 @@ struct journal_stats {
     int32_t open;     /* requests */
     int32_t segments; /* on disk, the spare one not counted */
     int64_t records, commits, recovered;
+    size_t segment_bytes;
     int64_t disk_free;  /* bytes that we may still use there; -1: not known */
     bool failed, spare; /* spare: the next segment is ready */
     bool shedding;
