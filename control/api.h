@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "control/access.h"
+#include "control/slow.h"
 #include "control/writer.h"
 #include "schema/openapi.h"
 
@@ -73,15 +74,15 @@ struct api_call {
     struct caller caller;
     json_t *body; /* parsed object; NULL without a body */
     struct api_reply reply;
-    enum rc (*slow)(struct api_call *c, struct err *err);
-    void *state; /* the handler's, in `arena` */
+    enum rc (*slow)(struct api_call *c, struct err *err); /* see `before` */
+    void *state;                                          /* the handler's, in `arena` */
     struct str password_hash;
 
     /* api.c's own. */
     struct str path_value[4];
     struct writer_job job;
-    struct loop_post post;
-    struct api_call *next;
+    struct slow_job slow_job;
+    enum rc slow_rc;
     struct err err;
 };
 

@@ -57,6 +57,10 @@ enum rc row_update(struct txn *txn, const struct scope *scope, const struct reso
 /* Leaves a tombstone (id, kind, name, org) so that usage rows can still be named. */
 enum rc row_delete(struct txn *txn, const struct scope *scope, const struct resource *res,
                    struct str id, struct err *err);
+/* The same for a row that follows from one the scope may delete: seen with the system's eyes, noted
+ * under the scope's name. */
+enum rc row_remove(struct txn *txn, const struct scope *scope, const struct resource *res,
+                   struct str id, struct err *err);
 
 /* The bare insert: no scope, feed, or audit. For the ledger's rows. *ret_inserted false: the id was
  * there already. */

@@ -3,7 +3,7 @@
 /* session - finding out who calls: browser sessions (cookie and CSRF token) and bearer tokens.
  *
  * Neither is stored: only keyed hashes are. A session lives 7 days. Login failures are counted by
- * email and by address; too many in 5 minutes are refused with RC_LIMIT before any hashing. */
+ * email and by address (guard.h); too many are refused with RC_LIMIT before any hashing. */
 
 #include <stdint.h>
 
@@ -13,8 +13,6 @@
 #define SESSION_COOKIE    "sluice_session"
 #define SESSION_LIFE_MS   (INT64_C(7) * 24 * 3600 * 1000)
 #define SESSION_TOKEN_LEN 56 /* "slt_" or "sls_" and 52 digits */
-
-struct guard; /* counts failed logins */
 
 /* Fills c->caller from cookie or Authorization. RC_UNAUTHENTICATED: none, unknown, expired,
  * blocked: all with the same words. RC_FORBIDDEN: the org is suspended, or the CSRF token is
@@ -32,8 +30,5 @@ enum rc session_end_all(struct txn *txn, const struct secrets *s, struct str use
 /* POST, GET, DELETE /api/v1/session. The table's user is a struct guard. */
 extern const struct api_route session_routes[];
 extern const size_t session_n_routes;
-
-struct guard *guard_new(const struct clock *clock);
-void guard_free(struct guard *g);
 
 #endif

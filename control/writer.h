@@ -28,8 +28,8 @@ struct writer_job {
 
     /* The writer's own. */
     struct writer_job *next;
-    struct loop_post post;
-    struct writer *writer;
+    bool waited; /* by writer_call: no on_done */
+    bool finished;
     enum rc rc;
     struct err err;
 };
@@ -38,7 +38,7 @@ struct writer_job {
 enum rc writer_open(struct db *db, struct loop *loop, void (*on_commit)(void *user), void *user,
                     struct writer **ret, struct err *err);
 /* Finishes what is queued, and calls every on_done that is still due, from the caller's thread: the
- * loop's, after or outside loop_run. Accepts NULL. */
+ * loop's. The loop must not be run again after it. Accepts NULL. */
 void writer_close(struct writer *w);
 
 /* From the loop's thread. RC_UNAVAILABLE when the queue is full; on_done is then not called. */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/buf.h"
+#include "schema/resource.h"
 
 /* What a route's table says for the document. Schemas are JSON text of a schema or of a reference.
  */
@@ -15,9 +16,10 @@ struct openapi_doc {
     const char *summary; /* NULL: the route is not in the document */
     const char *tag;
     const char *query; /* "name:type:help|…", type one of string integer boolean time; or NULL */
-    const char *request;  /* schema of the body, or NULL */
-    const char *response; /* schema of the answer, or NULL: none */
-    int status;           /* 0: 200 */
+    const char *request;            /* schema of the body, or NULL */
+    const char *response;           /* schema of the answer, or NULL: none */
+    int status;                     /* 0: 200 */
+    const struct resource *list_of; /* adds paging and this resource's filters to the query */
 };
 
 struct openapi_route {

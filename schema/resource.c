@@ -71,6 +71,16 @@ static const struct field usage_fields[] = {
 #include "schema/usage.def"
 };
 #undef ROW
+#define ROW struct token_row
+static const struct field token_fields[] = {
+#include "schema/token.def"
+};
+#undef ROW
+#define ROW struct audit_row
+static const struct field audit_fields[] = {
+#include "schema/audit.def"
+};
+#undef ROW
 #undef FIELD
 #undef RESOURCE
 
@@ -86,6 +96,8 @@ static const struct field usage_fields[] = {
 #define ROW_OF_limit struct limit
 #define ROW_OF_price struct price
 #define ROW_OF_usage struct usage
+#define ROW_OF_token struct token_row
+#define ROW_OF_audit struct audit_row
 #define FIELD(...)
 #define RESOURCE(name, plural, prefix, help)                                                       \
     const struct resource resource_##name = {#name, plural, prefix, help, sizeof(ROW_OF_##name),   \
@@ -103,6 +115,8 @@ static const struct field usage_fields[] = {
 #include "schema/limit.def"
 #include "schema/price.def"
 #include "schema/usage.def"
+#include "schema/token.def"
+#include "schema/audit.def"
 #undef RESOURCE
 #undef FIELD
 /* clang-format on */
@@ -217,6 +231,11 @@ static void add_value(const struct field *f, const void *at, struct buf *to)
         add_int(f, *(const int64_t *)at, to);
         break;
     }
+}
+
+void resource_field_json(const struct field *f, const void *row, struct buf *to)
+{
+    add_value(f, (const char *)row + f->offset, to);
 }
 
 void resource_to_json(const struct resource *res, const void *row, enum resource_view view,

@@ -65,10 +65,11 @@ struct resource {
     size_t n_fields;
 };
 
+/* clang-format off */
 #define RESOURCES(X)                                                                               \
-    X(org)                                                                                         \
-    X(user) X(key) X(provider) X(model) X(cluster) X(endpoint) X(deployment) X(share) X(limit)     \
-        X(price) X(usage)
+    X(org) X(user) X(key) X(provider) X(model) X(cluster) X(endpoint) X(deployment) X(share)       \
+    X(limit) X(price) X(usage) X(token) X(audit)
+/* clang-format on */
 
 /* The structs: struct org, struct user, … with one member a field. */
 #define RESOURCE(name, plural, prefix, help)
@@ -119,6 +120,12 @@ struct price {
 struct usage {
 #include "schema/usage.def"
 };
+struct token_row {
+#include "schema/token.def"
+};
+struct audit_row {
+#include "schema/audit.def"
+};
 #undef FIELD
 #undef RESOURCE
 
@@ -149,6 +156,7 @@ enum usage_outcome {
     OUTCOME_REFUSED,  /* by limit or capacity, after a hold was tried; never billed */
     OUTCOME_RECOVERED /* found open after a crash of the gateway */
 };
+enum audit_action { AUDIT_CREATE, AUDIT_UPDATE, AUDIT_DELETE, AUDIT_LOGIN, AUDIT_LOGOUT };
 enum usage_source { SOURCE_ENGINE, SOURCE_UPSTREAM, SOURCE_ESTIMATED, SOURCE_RECOVERED };
 
 /* Tables, and finding one by its plural ("orgs") or name ("org"); NULL: none. */
@@ -177,6 +185,8 @@ enum resource_view { VIEW_PUBLIC, VIEW_OPERATOR, VIEW_FEED };
 /* Appends {"id": …}. Secrets never; INTERNAL only with VIEW_FEED; OPERATOR_ONLY not with PUBLIC. */
 void resource_to_json(const struct resource *res, const void *row, enum resource_view view,
                       struct buf *to);
+/* Appends one field's value as JSON. */
+void resource_field_json(const struct field *f, const void *row, struct buf *to);
 const char *resource_enum_text(const struct field *f, int64_t v, size_t *ret_len);
 struct str resource_enum_str(const struct resource *res, const char *field, int64_t v);
 /* Compact binary form of a row: for the usage journal. Versioned by the number of fields. */
