@@ -7,8 +7,8 @@
  * This line, in ascending blocks, is all the float arithmetic there is, so a call for 1 row and
  * one for 96 give the same bits.
  *
- * Up to DIRECT_ROWS rows of activations, weights are unpacked in registers as they stream by (a
- * decode step is bound by memory). For more, a panel is unpacked once into L1 or L2. */
+ * Weights are unpacked in registers, for up to 4 rows of activations at once. Unpacking a panel
+ * into L1 for 6 rows at once was tried for large calls: not faster, though it looks it on paper. */
 
 #include "engine/cpu/avx2.h"
 
@@ -17,10 +17,10 @@
 
 #include "engine/cpu/panel.h"
 
-#define DIRECT_ROWS 4
-#define WIDE_ROWS   6 /* 12 sums, 2 weights, 1 activation, 1 product: all 16 registers */
-#define PAIRS       (CPU_BLOCK / 2)
-#define ALWAYS      static inline __attribute__((always_inline))
+#define ROWS_ONCE      4 /* 8 sums, 2 packed, 2 weights, 1 activation, 1 product, 1 mask */
+#define PANELS_ONCE    8 /* of 6 KB or more: half of L1 or a piece of L2 */
+#define PREFETCH_BYTES 2048
+#define ALWAYS         static inline __attribute__((always_inline))
 
 struct scales {
     __m256 d[2], m[2]; /* of rows 0..7 and 8..15 */
@@ -48,16 +48,18 @@ ALWAYS struct scales load_scales(const struct panel_traits *t, const uint8_t *bl
     return s;
 }
 
-ALWAYS bool uses_min(const struct panel_traits *t)
+/* sum[h] += the products of 2 columns of 16 rows with one pair of activations. In assembly, since
+ * gcc 12 reorders twelve of these until half of the sums live on the stack, at half the speed. */
+ALWAYS void multiply_pair(const int16_t *q, __m256i w0, __m256i w1, __m256i sum[2])
 {
-    return t->has_min || t->offset != 0;
-}
-
-ALWAYS __m256i pair_of(const int16_t *q)
-{
-    int32_t pair;
-    memcpy(&pair, q, sizeof(pair));
-    return _mm256_set1_epi32(pair);
+    __m256i pair, product;
+    __asm__("vpbroadcastd %[q], %[pair]\n\t"
+            "vpmaddwd %[pair], %[w0], %[product]\n\t"
+            "vpmaddwd %[pair], %[w1], %[pair]\n\t"
+            "vpaddd %[product], %[sum0], %[sum0]\n\t"
+            "vpaddd %[pair], %[sum1], %[sum1]"
+            : [sum0] "+x"(sum[0]), [sum1] "+x"(sum[1]), [pair] "=&x"(pair), [product] "=&x"(product)
+            : [q] "m"(*(const int32_t *)(const void *)q), [w0] "x"(w0), [w1] "x"(w1));
 }
 
 /* The one line of float arithmetic. */
@@ -117,11 +119,8 @@ ALWAYS void multiply_q4(int T, const uint8_t *body, const struct rows *r, size_t
                 w[h] = _mm256_and_si256(w[h], low);
         }
 #pragma GCC unroll 8
-        for (int t = 0; t < T; t++) {
-            __m256i pair = pair_of(r->q + (size_t)t * r->ld + col + 2 * (size_t)n);
-            ints[t][0] = _mm256_add_epi32(ints[t][0], _mm256_madd_epi16(w[0], pair));
-            ints[t][1] = _mm256_add_epi32(ints[t][1], _mm256_madd_epi16(w[1], pair));
-        }
+        for (int t = 0; t < T; t++)
+            multiply_pair(r->q + (size_t)t * r->ld + col + 2 * (size_t)n, w[0], w[1], ints[t]);
     }
 }
 
@@ -135,233 +134,131 @@ ALWAYS void multiply_q8(int T, const uint8_t *body, const struct rows *r, size_t
             _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(body + 16 * h)));
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
-        __m256i pair = pair_of(r->q + (size_t)t * r->ld + col);
-        ints[t][0] = _mm256_add_epi32(ints[t][0], _mm256_madd_epi16(w[0], pair));
-        ints[t][1] = _mm256_add_epi32(ints[t][1], _mm256_madd_epi16(w[1], pair));
+        multiply_pair(r->q + (size_t)t * r->ld + col, w[0], w[1], ints[t]);
     }
 }
 
+/* The columns of one scale group of a block: exact integer sums. */
+ALWAYS void multiply_group(const struct panel_traits *t, int T, const uint8_t *body,
+                           const struct rows *r, size_t col, __m256i ints[][2])
+{
+    const int columns = CPU_BLOCK / t->scales;
+    if (t->bits == 4) {
+#pragma GCC unroll 4
+        for (int i = 0; i < columns / 8; i++)
+            multiply_q4(T, body + 64 * i, r, col + 8 * (size_t)i, ints);
+    } else {
+#pragma GCC unroll 4
+        for (int i = 0; i < columns / 2; i++)
+            multiply_q8(T, body + 32 * i, r, col + 2 * (size_t)i, ints);
+    }
+}
+
+/* The next block's bytes, some blocks ahead: memory is where a decode step waits. */
+ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
+{
+    for (int i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)block + PREFETCH_BYTES + i, _MM_HINT_T0);
+}
+
 /* One panel against T rows, unpacking on the way. T and form are constants where it is inlined. */
-ALWAYS void multiply_direct(int form, int T, const uint8_t *panel, int32_t n_blocks, struct rows r,
-                            __m256 sum[][2])
+ALWAYS void multiply_panel(int form, int T, const uint8_t *panel, int32_t n_blocks, struct rows r,
+                           __m256 sum[][2])
 {
     const struct panel_traits t = panel_traits_of(form);
-    const int body_at = CPU_PANEL * t.scale_bytes * (t.scales + t.has_min);
+    const int scale_bytes = CPU_PANEL * t.scale_bytes * (t.scales + t.has_min);
+    const int group_bytes = (t.block_bytes - scale_bytes) / t.scales;
     for (int32_t b = 0; b < n_blocks; b++, panel += t.block_bytes) {
-        __m256i ints[DIRECT_ROWS][2] = {0};
-        const size_t col = (size_t)b * CPU_BLOCK;
-        _mm_prefetch((const char *)panel + 2048, _MM_HINT_T0);
-        _mm_prefetch((const char *)panel + 2112, _MM_HINT_T0);
-        _mm_prefetch((const char *)panel + 2176, _MM_HINT_T0);
-        _mm_prefetch((const char *)panel + 2240, _MM_HINT_T0);
-        _mm_prefetch((const char *)panel + 2304, _MM_HINT_T0);
-        if (t.bits == 4) {
+        prefetch_ahead(panel, t.block_bytes);
+        for (int g = 0; g < t.scales; g++) {
+            __m256i ints[ROWS_ONCE][2] = {0};
+            multiply_group(&t, T, panel + scale_bytes + g * group_bytes, &r,
+                           (size_t)(b * CPU_BLOCK + g * CPU_BLOCK / t.scales), ints);
+            const struct scales s = load_scales(&t, panel, g);
+            const bool last = g == t.scales - 1;
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                multiply_q4(T, panel + body_at + 64 * i, &r, col + 8 * (size_t)i, ints);
-        } else {
-#pragma GCC unroll 4
-            for (int i = 0; i < PAIRS; i++)
-                multiply_q8(T, panel + body_at + 32 * i, &r, col + 2 * (size_t)i, ints);
-        }
-        struct scales s = load_scales(&t, panel, 0);
-#pragma GCC unroll 8
-        for (int i = 0; i < T; i++) {
-            const size_t at = (size_t)i * r.blocks + (size_t)b;
-            __m256 d = _mm256_broadcast_ss(r.d + at);
-            for (int h = 0; h < 2; h++) {
-                sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
-                if (uses_min(&t))
-                    sum[i][h] = add_min(sum[i][h], s.m[h], r.s + at);
+            for (int i = 0; i < T; i++) {
+                const size_t at = (size_t)i * r.blocks + (size_t)b;
+                const __m256 d = _mm256_broadcast_ss(r.d + at);
+                for (int h = 0; h < 2; h++) {
+                    sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
+                    if (last && (t.has_min || t.offset != 0))
+                        sum[i][h] = add_min(sum[i][h], s.m[h], r.s + at);
+                }
             }
         }
     }
 }
 
-static bool has_direct(int form)
-{
-    return form == PANEL_Q4_1 || form == PANEL_Q4_0 || form == PANEL_Q4_K || form == PANEL_Q8_0;
-}
-
-ALWAYS void direct_panels(int form, int T, const struct weight *w, int32_t p0, int32_t p1,
-                          struct rows r, bool add, float *to, size_t ld)
+ALWAYS void multiply_panels(int form, int T, const struct weight *w, int32_t p0, int32_t p1,
+                            struct rows r, bool add, float *to, size_t ld)
 {
     for (int32_t p = p0; p < p1; p++) {
-        __m256 sum[DIRECT_ROWS][2];
+        __m256 sum[ROWS_ONCE][2];
         for (int i = 0; i < T; i++)
             sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-        multiply_direct(form, T, w->data + (size_t)p * w->panel_bytes, w->n_cols / CPU_BLOCK, r,
-                        sum);
+        multiply_panel(form, T, w->data + (size_t)p * w->panel_bytes, w->n_cols / CPU_BLOCK, r,
+                       sum);
         for (int i = 0; i < T; i++)
             put_rows(sum[i], w->n_rows - p * CPU_PANEL, add,
                      to + (size_t)i * ld + (size_t)(p - p0) * CPU_PANEL);
     }
 }
 
-#define DIRECT_CASES(T)                                                                            \
-    switch (w->form) {                                                                             \
-    case PANEL_Q4_1:                                                                               \
-        direct_panels(PANEL_Q4_1, T, w, p0, p1, r, add, to, ld);                                   \
-        break;                                                                                     \
-    case PANEL_Q4_0:                                                                               \
-        direct_panels(PANEL_Q4_0, T, w, p0, p1, r, add, to, ld);                                   \
-        break;                                                                                     \
-    case PANEL_Q4_K:                                                                               \
-        direct_panels(PANEL_Q4_K, T, w, p0, p1, r, add, to, ld);                                   \
-        break;                                                                                     \
-    default:                                                                                       \
-        direct_panels(PANEL_Q8_0, T, w, p0, p1, r, add, to, ld);                                   \
-        break;                                                                                     \
+ALWAYS void rows_of(int T, const struct weight *w, int32_t p0, int32_t p1, struct rows r, bool add,
+                    float *to, size_t ld)
+{
+    switch (w->form) {
+    case PANEL_Q4_1:
+        multiply_panels(PANEL_Q4_1, T, w, p0, p1, r, add, to, ld);
+        break;
+    case PANEL_Q4_0:
+        multiply_panels(PANEL_Q4_0, T, w, p0, p1, r, add, to, ld);
+        break;
+    case PANEL_Q4_K:
+        multiply_panels(PANEL_Q4_K, T, w, p0, p1, r, add, to, ld);
+        break;
+    case PANEL_Q8_0:
+        multiply_panels(PANEL_Q8_0, T, w, p0, p1, r, add, to, ld);
+        break;
+    case PANEL_Q5:
+        multiply_panels(PANEL_Q5, T, w, p0, p1, r, add, to, ld);
+        break;
+    default:
+        multiply_panels(PANEL_Q6_K, T, w, p0, p1, r, add, to, ld);
+        break;
     }
+}
 
-static void matmul_direct(const struct weight *w, int32_t p0, int32_t p1, struct rows r, int32_t T,
+static void multiply_rows(const struct weight *w, int32_t p0, int32_t p1, struct rows r, int32_t T,
                           bool add, float *to, size_t ld)
 {
     switch (T) {
     case 1:
-        DIRECT_CASES(1)
+        rows_of(1, w, p0, p1, r, add, to, ld);
         break;
     case 2:
-        DIRECT_CASES(2)
+        rows_of(2, w, p0, p1, r, add, to, ld);
         break;
     case 3:
-        DIRECT_CASES(3)
+        rows_of(3, w, p0, p1, r, add, to, ld);
         break;
     default:
-        DIRECT_CASES(4)
+        rows_of(4, w, p0, p1, r, add, to, ld);
         break;
     }
 }
 
-/* One block of a panel into 16-bit pairs. */
-ALWAYS void widen_block(const struct panel_traits *t, const uint8_t *block, struct panel_wide to)
+/* Some panels at a time, so that the second turn of rows finds them in the cache. */
+static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
+                        int32_t t0, int32_t T, bool add, float *to, size_t ld)
 {
-    const uint8_t *body = block + CPU_PANEL * t->scale_bytes * (t->scales + t->has_min);
-    __m256i *w = (__m256i *)(void *)to.w;
-    for (int g = 0; g < t->scales; g++) {
-        struct scales s = load_scales(t, block, g);
-        for (int h = 0; h < 2; h++) {
-            _mm256_storeu_ps(to.d + g * CPU_PANEL + 8 * h, s.d[h]);
-            _mm256_storeu_ps(to.m + 8 * h, s.m[h]);
-        }
-    }
-    for (int i = 0; t->bits == 4 && i < CPU_BLOCK / 8 * 2; i++) { /* 8 columns of 8 rows */
-        const __m256i low = _mm256_set1_epi16(15);
-        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(body + 32 * i));
-        __m256i *at = w + i / 2 * 8 + i % 2;
-        _mm256_storeu_si256(at, _mm256_and_si256(v, low));
-        _mm256_storeu_si256(at + 2, _mm256_and_si256(_mm256_srli_epi16(v, 4), low));
-        _mm256_storeu_si256(at + 4, _mm256_and_si256(_mm256_srli_epi16(v, 8), low));
-        _mm256_storeu_si256(at + 6, _mm256_srli_epi16(v, 12));
-    }
-    for (int i = 0; t->bits == 8 && i < CPU_BLOCK; i++) /* 2 columns of 8 rows */
-        _mm256_storeu_si256(w + i, _mm256_cvtepi8_epi16(_mm_loadu_si128(
-                                       (const __m128i *)(const void *)(body + 16 * i))));
-}
-
-static void widen_panel(const struct weight *w, int32_t p, struct panel_wide to)
-{
-    const struct panel_traits t = panel_traits_of(w->form);
-    const uint8_t *block = w->data + (size_t)p * w->panel_bytes;
-    for (int32_t b = 0; b < w->n_cols / CPU_BLOCK; b++, block += t.block_bytes) {
-        widen_block(&t, block, to);
-        to.w += CPU_PANEL * CPU_BLOCK;
-        to.d += CPU_PANEL * t.scales;
-        to.m += CPU_PANEL;
-    }
-}
-
-/* One widened panel against T rows. `groups` is 2 when a block has two scales. */
-ALWAYS void multiply_wide(int T, int groups, bool min, struct panel_wide p, int32_t n_blocks,
-                          struct rows r, __m256 sum[][2])
-{
-    for (int32_t b = 0; b < n_blocks; b++) {
-        for (int g = 0; g < groups; g++, p.d += CPU_PANEL) {
-            __m256i ints[WIDE_ROWS][2] = {0};
-            const int16_t *q = r.q + (size_t)b * CPU_BLOCK + (size_t)(g * CPU_BLOCK / groups);
-#pragma GCC unroll 4
-            for (int i = 0; i < PAIRS / groups; i++, p.w += 2 * CPU_PANEL) {
-                __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)p.w);
-                __m256i w1 = _mm256_load_si256((const __m256i *)(const void *)(p.w + CPU_PANEL));
-#pragma GCC unroll 8
-                for (int t = 0; t < T; t++) {
-                    __m256i pair = pair_of(q + (size_t)t * r.ld + 2 * i);
-                    ints[t][0] = _mm256_add_epi32(ints[t][0], _mm256_madd_epi16(w0, pair));
-                    ints[t][1] = _mm256_add_epi32(ints[t][1], _mm256_madd_epi16(w1, pair));
-                }
-            }
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) {
-                __m256 d = _mm256_broadcast_ss(r.d + (size_t)t * r.blocks + (size_t)b);
-                for (int h = 0; h < 2; h++)
-                    sum[t][h] = add_block(sum[t][h], ints[t][h], _mm256_load_ps(p.d + 8 * h), d);
-            }
-        }
-#pragma GCC unroll 8
-        for (int t = 0; min && t < T; t++) {
-            for (int h = 0; h < 2; h++)
-                sum[t][h] = add_min(sum[t][h], _mm256_load_ps(p.m + 8 * h),
-                                    r.s + (size_t)t * r.blocks + (size_t)b);
-        }
-        p.m += CPU_PANEL;
-    }
-}
-
-ALWAYS void wide_rows(int T, const struct panel_traits *t, struct panel_wide p, int32_t n_blocks,
-                      struct rows r, int32_t n, bool add, float *to, size_t ld)
-{
-    __m256 sum[WIDE_ROWS][2];
-    for (int i = 0; i < T; i++)
-        sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-    if (t->scales == 2)
-        multiply_wide(T, 2, false, p, n_blocks, r, sum);
-    else if (uses_min(t))
-        multiply_wide(T, 1, true, p, n_blocks, r, sum);
-    else
-        multiply_wide(T, 1, false, p, n_blocks, r, sum);
-    for (int i = 0; i < T; i++)
-        put_rows(sum[i], n, add, to + (size_t)i * ld);
-}
-
-static void multiply_rows(int T, const struct panel_traits *t, struct panel_wide p,
-                          int32_t n_blocks, struct rows r, int32_t n, bool add, float *to,
-                          size_t ld)
-{
-    switch (T) {
-    case 1:
-        wide_rows(1, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    case 2:
-        wide_rows(2, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    case 3:
-        wide_rows(3, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    case 4:
-        wide_rows(4, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    case 5:
-        wide_rows(5, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    default:
-        wide_rows(6, t, p, n_blocks, r, n, add, to, ld);
-        break;
-    }
-}
-
-static void matmul_wide(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
-                        int32_t t0, int32_t T, bool add, float *to, size_t ld, void *scratch)
-{
-    const struct panel_traits t = panel_traits_of(w->form);
-    const int32_t n_blocks = w->n_cols / CPU_BLOCK;
-    struct panel_wide wide = panel_wide_in(scratch, n_blocks);
-    const int32_t turns = (T + WIDE_ROWS - 1) / WIDE_ROWS;
-    for (int32_t p = p0; p < p1; p++, to += CPU_PANEL) {
-        widen_panel(w, p, wide);
+    const int32_t turns = (T + ROWS_ONCE - 1) / ROWS_ONCE;
+    for (int32_t p = p0; p < p1; p += PANELS_ONCE, to += PANELS_ONCE * CPU_PANEL) {
+        int32_t end = p + PANELS_ONCE < p1 ? p + PANELS_ONCE : p1;
         for (int32_t i = 0; i < turns; i++) { /* turns of nearly equal size */
             int32_t from = T * i / turns, n = T * (i + 1) / turns - from;
-            multiply_rows(n, &t, wide, n_blocks, rows_from(a, t0 + from), w->n_rows - p * CPU_PANEL,
-                          add, to + (size_t)from * ld, ld);
+            multiply_rows(w, p, end, rows_from(a, t0 + from), n, add, to + (size_t)from * ld, ld);
         }
     }
 }
@@ -431,6 +328,7 @@ ALWAYS void matmul_float(int form, const struct weight *w, int32_t p0, int32_t p
 void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                  int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
+    (void)scratch; /* weights are unpacked in registers */
     switch (w->form) {
     case PANEL_F32:
         matmul_float(PANEL_F32, w, p0, p1, a, t0, T, add, to, ld);
@@ -442,10 +340,7 @@ void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct ac
         matmul_float(PANEL_BF16, w, p0, p1, a, t0, T, add, to, ld);
         break;
     default:
-        if (T <= DIRECT_ROWS && has_direct(w->form))
-            matmul_direct(w, p0, p1, rows_from(a, t0), T, add, to, ld);
-        else
-            matmul_wide(w, p0, p1, a, t0, T, add, to, ld, scratch);
+        matmul_ints(w, p0, p1, a, t0, T, add, to, ld);
         break;
     }
 }

@@ -99,9 +99,7 @@ enum rc cpu_ops_choose(const char *path, const struct cpu_ops **ret, struct err 
 
 static inline size_t cpu_scratch_bytes(int32_t n_cols)
 {
-    size_t cols = ((size_t)n_cols + CPU_BLOCK - 1) / CPU_BLOCK * CPU_BLOCK;
-    /* a panel of floats, or of 16-bit numbers with two scales for 16 columns of each row */
-    return CPU_PANEL * cols * sizeof(float) + 4096;
+    return (size_t)n_cols * sizeof(float); /* one row of weights */
 }
 
 static inline int32_t cpu_panels(const struct weight *w)

@@ -54,6 +54,7 @@ static const struct {
     bool (*is_there)(void);
 } paths[] = {
 #if defined(__x86_64__)
+    {&cpu_avx512, has_avx512},
     {&cpu_avx2, has_avx2},
 #endif
     {&cpu_scalar, has_scalar},

@@ -74,19 +74,4 @@ void panel_plan(struct weight *w);
 void panel_pack(const struct weight *w, const uint8_t *rows, int32_t n, uint8_t *panel);
 void panel_unpack_row(const struct weight *w, int32_t row, float *to);
 
-/* A panel widened to 16-bit integers, for when many rows of activations share it: w is [block]
- * [16 pairs of columns][16 rows][2]; d is [block][scales][16], m is [block][16]. */
-struct panel_wide {
-    int16_t *w;
-    float *d, *m;
-};
-
-/* Cuts it out of a matmul's scratch memory. */
-static inline struct panel_wide panel_wide_in(void *scratch, int32_t n_blocks)
-{
-    int16_t *w = scratch;
-    float *d = (float *)(void *)(w + (size_t)n_blocks * CPU_PANEL * CPU_BLOCK);
-    return (struct panel_wide){w, d, d + (size_t)n_blocks * 2 * CPU_PANEL};
-}
-
 #endif
