@@ -22,26 +22,52 @@ const row = (more) => ({ id: id("x_"), created_at: now(), version: 1, ...more })
 
 const org = row({ id: "org_demo", name: "Demo", status: "active" });
 const users = [
-  row({ id: "usr_demo", org_id: org.id, email: "user@demo.test", name: "Demo User", role: "member" }),
+  row({
+    id: "usr_demo",
+    org_id: org.id,
+    email: "user@demo.test",
+    name: "Demo User",
+    role: "member",
+  }),
   row({ id: "usr_op", org_id: null, email: "operator@demo.test", name: "", role: "operator" }),
 ].map((u) => ({ ...u, status: "active", last_login_at: null }));
 const deployment = (name, more) =>
   row({
-    id: `dep_${name}`, name, description: "", model_id: "mdl_1", endpoint_id: "end_1",
-    served_name: null, engine: "integrated", replicas: 1, context_length: 0, max_output: 2048,
-    state: "running", state_reason: "", progress: 100, replica_list: [{ state: "running" }], ...more,
+    id: `dep_${name}`,
+    name,
+    description: "",
+    model_id: "mdl_1",
+    endpoint_id: "end_1",
+    served_name: null,
+    engine: "integrated",
+    replicas: 1,
+    context_length: 0,
+    max_output: 2048,
+    state: "running",
+    state_reason: "",
+    progress: 100,
+    replica_list: [{ state: "running" }],
+    ...more,
   });
 const tables = {
   orgs: [org],
   users,
   keys: [],
-  models: [row({ id: "mdl_1", name: "smollm2-135m-instruct" }), row({ id: "mdl_2", name: "qwen3-32b" })],
+  models: [
+    row({ id: "mdl_1", name: "smollm2-135m-instruct" }),
+    row({ id: "mdl_2", name: "qwen3-32b" }),
+  ],
   endpoints: [row({ id: "end_1", name: "local", hostname: "" })],
   deployments: [
     deployment("smollm2"),
     deployment("qwen3", {
-      model_id: "mdl_2", engine: "dynamo", replicas: 2, state: "loading", progress: 40,
-      state_reason: "Downloading weights, 12 of 31 files", replica_list: [],
+      model_id: "mdl_2",
+      engine: "dynamo",
+      replicas: 2,
+      state: "loading",
+      progress: 40,
+      state_reason: "Downloading weights, 12 of 31 files",
+      replica_list: [],
     }),
   ],
 };
@@ -49,38 +75,65 @@ const usage = [];
 const CENT = { input: 150_000n, output: 600_000n }; /* pico-units for a token */
 function decimal(pico) {
   const s = pico.toString().padStart(13, "0");
-  return `${s.slice(0, -12)}.${s.slice(-12)}`.replace(/0+$/, "").replace(/\.(\d?)$/, (_, d) => `.${d.padEnd(2, "0")}`);
+  return `${s.slice(0, -12)}.${s.slice(-12)}`
+    .replace(/0+$/, "")
+    .replace(/\.(\d?)$/, (_, d) => `.${d.padEnd(2, "0")}`);
 }
 function record(more) {
   const cost = BigInt(more.input_tokens) * CENT.input + BigInt(more.output_tokens) * CENT.output;
   usage.unshift({
-    id: id("req_"), time: now(), org_id: org.id, user_id: "usr_demo", key_id: "key_1",
-    deployment_id: "dep_smollm2", model: "smollm2-135m-instruct", route: "chat.completions",
-    stream: true, outcome: "stop", http_status: 200, cached_tokens: 0, currency: "USD", ttft_ms: 84,
-    duration_ms: 1650, source: "engine", degraded: "", pico: cost, cost: decimal(cost), ...more,
+    id: id("req_"),
+    time: now(),
+    org_id: org.id,
+    user_id: "usr_demo",
+    key_id: "key_1",
+    deployment_id: "dep_smollm2",
+    model: "smollm2-135m-instruct",
+    route: "chat.completions",
+    stream: true,
+    outcome: "stop",
+    http_status: 200,
+    cached_tokens: 0,
+    currency: "USD",
+    ttft_ms: 84,
+    duration_ms: 1650,
+    source: "engine",
+    degraded: "",
+    pico: cost,
+    cost: decimal(cost),
+    ...more,
   });
 }
 const DAY = 86_400_000;
 for (let i = 60; i > 0; i--)
   record({
     time: new Date(Date.now() - i * 0.11 * DAY).toISOString(),
-    input_tokens: 40 + ((i * 37) % 900), cached_tokens: (i * 16) % 64, output_tokens: 20 + ((i * 53) % 400),
-    deployment_id: i % 4 ? "dep_smollm2" : "dep_qwen3", outcome: ["stop", "length", "aborted", "stop"][i % 4],
+    input_tokens: 40 + ((i * 37) % 900),
+    cached_tokens: (i * 16) % 64,
+    output_tokens: 20 + ((i * 53) % 400),
+    deployment_id: i % 4 ? "dep_smollm2" : "dep_qwen3",
+    outcome: ["stop", "length", "aborted", "stop"][i % 4],
   });
 
 const sessions = new Map();
 const send = (res, status, body, headers = {}) => {
   res.writeHead(status, { "content-type": "application/json", ...headers });
-  res.end(body === undefined ? undefined : JSON.stringify(body, (k, v) => (k === "pico" ? undefined : v)));
+  res.end(
+    body === undefined ? undefined : JSON.stringify(body, (k, v) => (k === "pico" ? undefined : v)),
+  );
 };
-const fail = (res, status, code, message) => send(res, status, { error: { code, message, field: null } });
+const fail = (res, status, code, message) =>
+  send(res, status, { error: { code, message, field: null } });
 async function bodyOf(req) {
   let text = "";
   for await (const part of req) text += part;
   return text ? JSON.parse(text) : {};
 }
 const sessionView = (s) => ({
-  user: s.user, org: s.user.org_id ? org : null, csrf: s.csrf, openai_base_url: `${GATEWAY}/v1`,
+  user: s.user,
+  org: s.user.org_id ? org : null,
+  csrf: s.csrf,
+  openai_base_url: `${GATEWAY}/v1`,
 });
 
 async function api(req, res, url) {
@@ -90,7 +143,8 @@ async function api(req, res, url) {
   if (path[0] === "session" && req.method === "POST") {
     const { email, password } = await bodyOf(req);
     const user = users.find((u) => u.email === email);
-    if (!user || password !== "password") return fail(res, 401, "unauthenticated", "wrong email or password");
+    if (!user || password !== "password")
+      return fail(res, 401, "unauthenticated", "wrong email or password");
     const token = id("");
     sessions.set(token, { user, csrf: id("") });
     return send(res, 200, sessionView(sessions.get(token)), {
@@ -110,8 +164,15 @@ async function api(req, res, url) {
     const body = await bodyOf(req);
     const publicId = randomBytes(6).toString("hex");
     const key = row({
-      id: id("key_"), org_id: org.id, user_id: session.user.id, description: "", status: "active",
-      expires_at: null, last_used_at: null, public_id: publicId, ...body,
+      id: id("key_"),
+      org_id: org.id,
+      user_id: session.user.id,
+      description: "",
+      status: "active",
+      expires_at: null,
+      last_used_at: null,
+      public_id: publicId,
+      ...body,
     });
     tables.keys.unshift(key);
     return send(res, 201, { ...key, key: `sk_${publicId}_${randomBytes(24).toString("hex")}` });
@@ -129,7 +190,8 @@ function usageApi(res, url, path) {
   const q = url.searchParams;
   const rows = usage.filter(
     (u) =>
-      (!q.get("start") || u.time >= q.get("start")) && (!q.get("end") || u.time < q.get("end")) &&
+      (!q.get("start") || u.time >= q.get("start")) &&
+      (!q.get("end") || u.time < q.get("end")) &&
       (!q.get("deployment_id") || u.deployment_id === q.get("deployment_id")),
   );
   if (path[2]) {
@@ -152,17 +214,32 @@ function usageApi(res, url, path) {
     const name = tables.deployments.find((d) => d.id === value)?.name ?? null;
     const names = by === "model" ? { model: value } : { [`${by}_id`]: value, [by]: name };
     const g = groups.get(at) ?? {
-      bucket: full, ...names, currency: "USD", requests: 0, input_tokens: 0, cached_tokens: 0, output_tokens: 0, pico: 0n,
+      bucket: full,
+      ...names,
+      currency: "USD",
+      requests: 0,
+      input_tokens: 0,
+      cached_tokens: 0,
+      output_tokens: 0,
+      pico: 0n,
     };
     g.requests++;
     for (const k of ["input_tokens", "cached_tokens", "output_tokens"]) g[k] += u[k];
     g.pico += u.pico;
     groups.set(at, g);
   }
-  send(res, 200, { data: [...groups.values()].map((g) => ({ ...g, cost: decimal(g.pico) })), next: null });
+  send(res, 200, {
+    data: [...groups.values()].map((g) => ({ ...g, cost: decimal(g.pico) })),
+    next: null,
+  });
 }
 
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+};
 async function file(res, url) {
   const name = extname(url.pathname) ? url.pathname : "/index.html";
   const bytes = await readFile(join(DIST, name)).catch(() => null);
@@ -186,28 +263,73 @@ const CORS = {
   "access-control-expose-headers": "x-request-id, retry-after, retry-after-ms",
 };
 const refuse = (res, status, code, message, headers = {}) =>
-  send(res, status, { error: { message, type: "invalid_request_error", param: headers.param ?? null, code } }, {
-    ...CORS, "x-request-id": id("req_"), ...headers.http,
-  });
+  send(
+    res,
+    status,
+    { error: { message, type: "invalid_request_error", param: headers.param ?? null, code } },
+    {
+      ...CORS,
+      "x-request-id": id("req_"),
+      ...headers.http,
+    },
+  );
 
 createServer(async (req, res) => {
   if (req.method === "OPTIONS") return res.writeHead(204, CORS).end();
   if (!/^Bearer sk_/.test(req.headers.authorization ?? ""))
     return refuse(res, 401, "invalid_api_key", "Incorrect API key provided.");
   if (req.url === "/v1/models")
-    return send(res, 200, { object: "list", data: tables.models.map((m) => ({ id: m.name, object: "model", created: 0, owned_by: "x" })) }, CORS);
+    return send(
+      res,
+      200,
+      {
+        object: "list",
+        data: tables.models.map((m) => ({
+          id: m.name,
+          object: "model",
+          created: 0,
+          owned_by: "x",
+        })),
+      },
+      CORS,
+    );
   const body = await bodyOf(req);
   const asked = body.messages.at(-1).content;
   if (body.response_format?.type === "json_object")
-    return refuse(res, 400, "unsupported_parameter", "This deployment does not support response_format json_object.", { param: "response_format" });
+    return refuse(
+      res,
+      400,
+      "unsupported_parameter",
+      "This deployment does not support response_format json_object.",
+      { param: "response_format" },
+    );
   if (asked.includes("fail 429"))
-    return refuse(res, 429, "rate_limit_exceeded", "Rate limit reached for smollm2 in organization Demo on tokens per min (TPM): Limit 100, Used 90, Requested 40. Please try again in 6s.", { http: { "retry-after": "6" } });
-  if (asked.includes("fail 503")) return refuse(res, 503, "overloaded", "No free worker.", { http: { "retry-after": "2" } });
+    return refuse(
+      res,
+      429,
+      "rate_limit_exceeded",
+      "Rate limit reached for smollm2 in organization Demo on tokens per min (TPM): Limit 100, Used 90, Requested 40. Please try again in 6s.",
+      { http: { "retry-after": "6" } },
+    );
+  if (asked.includes("fail 503"))
+    return refuse(res, 503, "overloaded", "No free worker.", { http: { "retry-after": "2" } });
   const requestId = id("req_");
-  res.writeHead(200, { ...CORS, "content-type": "text/event-stream; charset=utf-8", "x-request-id": requestId });
-  const event = (more) => res.write(`data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", usage: null, ...more })}\n\n`);
-  event({ choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }] });
-  const words = `You said: “${asked}”. ${"The Danube passes ten countries. The Rhine carries more ships than any other river in Europe. The Loire has no large dam on its lower course.\n\n".repeat(2)}`.split(/(?<= )/);
+  res.writeHead(200, {
+    ...CORS,
+    "content-type": "text/event-stream; charset=utf-8",
+    "x-request-id": requestId,
+  });
+  const event = (more) =>
+    res.write(
+      `data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", usage: null, ...more })}\n\n`,
+    );
+  event({
+    choices: [{ index: 0, delta: { role: "assistant", content: "" }, finish_reason: null }],
+  });
+  const words =
+    `You said: “${asked}”. ${"The Danube passes ten countries. The Rhine carries more ships than any other river in Europe. The Loire has no large dam on its lower course.\n\n".repeat(2)}`.split(
+      /(?<= )/,
+    );
   let n = 0;
   let open = true;
   res.on("close", () => (open = false));
@@ -219,9 +341,22 @@ createServer(async (req, res) => {
     n++;
   }
   const finish = n < words.length ? "length" : "stop";
-  record({ id: requestId, input_tokens: 24, cached_tokens: 16, output_tokens: n, outcome: open ? finish : "aborted" });
+  record({
+    id: requestId,
+    input_tokens: 24,
+    cached_tokens: 16,
+    output_tokens: n,
+    outcome: open ? finish : "aborted",
+  });
   event({ choices: [{ index: 0, delta: {}, finish_reason: finish }] });
-  event({ choices: [], usage: { prompt_tokens: 40, completion_tokens: n, prompt_tokens_details: { cached_tokens: 16 } } });
+  event({
+    choices: [],
+    usage: {
+      prompt_tokens: 40,
+      completion_tokens: n,
+      prompt_tokens_details: { cached_tokens: 16 },
+    },
+  });
   res.end("data: [DONE]\n\n");
 }).listen(gatewayPort, "127.0.0.1");
 

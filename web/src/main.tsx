@@ -9,7 +9,7 @@ import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
 import { watchSession } from "./api/session";
 import { makeRouter } from "./router";
-import { theme } from "./theme";
+import { cssVariables, theme } from "./theme";
 
 const client = new QueryClient({
   defaultOptions: {
@@ -27,7 +27,7 @@ const root = document.getElementById("root");
 if (!root) throw new Error("the page has no root");
 createRoot(root).render(
   <StrictMode>
-    <MantineProvider theme={theme} defaultColorScheme="auto">
+    <MantineProvider theme={theme} cssVariablesResolver={cssVariables} defaultColorScheme="auto">
       <QueryClientProvider client={client}>
         <RouterProvider router={router} />
       </QueryClientProvider>

@@ -17,7 +17,8 @@ export const modelsQuery = queryOptions({
 
 export const orgsQuery = queryOptions({
   queryKey: ["orgs"],
-  queryFn: () => readAll(async (query) => must(await api.GET("/api/v1/orgs", { params: { query } }))),
+  queryFn: () =>
+    readAll(async (query) => must(await api.GET("/api/v1/orgs", { params: { query } }))),
 });
 
 export const endpointsQuery = queryOptions({

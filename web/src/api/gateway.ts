@@ -29,11 +29,11 @@ export type ChatEvent =
 export class GatewayError extends Error {
   constructor(
     message: string,
-    readonly status: number, /* 0: no answer at all */
+    readonly status: number /* 0: no answer at all */,
     readonly code: string | null,
     readonly requestId: string | null,
     readonly retryAfterMs: number | null = null,
-    readonly param: string | null = null, /* which field of the request is at fault */
+    readonly param: string | null = null /* which field of the request is at fault */,
   ) {
     super(message);
     this.name = "GatewayError";

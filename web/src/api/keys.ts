@@ -5,7 +5,8 @@ import type { Key } from "./types";
 
 export const keysQuery = queryOptions({
   queryKey: ["keys"],
-  queryFn: () => readAll(async (query) => must(await api.GET("/api/v1/keys", { params: { query } }))),
+  queryFn: () =>
+    readAll(async (query) => must(await api.GET("/api/v1/keys", { params: { query } }))),
 });
 
 export interface NewKey {

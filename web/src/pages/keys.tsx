@@ -1,5 +1,5 @@
 /* keys - API keys: what there is, a new one (its secret is shown once), revoking one. */
-import { Badge, Button, Code, Group, Modal, Stack, Switch, Text } from "@mantine/core";
+import { Button, Code, Group, Modal, Stack, Switch, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -12,6 +12,7 @@ import { NewKeyDialog } from "../parts/new_key_dialog";
 import { Page, Section } from "../parts/page";
 import { Await, Empty, Failed } from "../parts/states";
 import { type Column, DataTable } from "../parts/table";
+import { Tag, type TagColor } from "../parts/tag";
 import { Time } from "../parts/time";
 
 export function KeysPage() {
@@ -64,6 +65,7 @@ export function KeysPage() {
                 rows={rows}
                 rowKey={(key) => key.id}
                 minWidth={820}
+                narrowWidth={300}
               />
             );
           }}
@@ -76,7 +78,7 @@ export function KeysPage() {
 }
 
 const isUsable = (state: KeyState) => state === "active" || state === "blocked";
-const STATE_COLORS: Record<KeyState, string> = {
+const STATE_COLORS: Record<KeyState, TagColor> = {
   active: "teal",
   blocked: "orange",
   revoked: "gray",
@@ -93,32 +95,36 @@ function columns(onRevoke: (key: Key) => void): Column<Key>[] {
             {key.name}
           </Text>
           {key.description && (
-            <Text size="xs" c="dimmed" maw={280} truncate title={key.description}>
+            <Text
+              size="xs"
+              c="dimmed"
+              maw={{ base: 130, sm: 280 }}
+              truncate
+              title={key.description}
+            >
               {key.description}
             </Text>
           )}
         </>
       ),
     },
-    { title: "Id in logs", cell: (key) => <Code>{key.public_id}</Code> },
+    { title: "Id in logs", isSecondary: true, cell: (key) => <Code>{key.public_id}</Code> },
     {
       title: "Status",
       cell: (key) => {
         const state = keyState(key);
-        return (
-          <Badge variant="light" tt="none" color={STATE_COLORS[state]}>
-            {state}
-          </Badge>
-        );
+        return <Tag color={STATE_COLORS[state]}>{state}</Tag>;
       },
     },
-    { title: "Created", cell: (key) => <Time at={key.created_at} /> },
+    { title: "Created", isSecondary: true, cell: (key) => <Time at={key.created_at} /> },
     {
       title: "Expires",
+      isSecondary: true,
       cell: (key) => (key.expires_at ? <Time at={key.expires_at} /> : "Never"),
     },
     {
       title: "Last used",
+      isSecondary: true,
       cell: (key) => (key.last_used_at ? <Time at={key.last_used_at} /> : "Never"),
     },
     {
@@ -153,7 +159,8 @@ function RevokeDialog({ target, onClose }: { target: Key | null; onClose: () => 
     <Modal opened={target !== null} onClose={onClose} title="Revoke this key?" centered>
       <Stack gap="md">
         <Text size="sm">
-          Programs that use <b>{target?.name}</b> are refused within a second. This cannot be undone.
+          Programs that use <b>{target?.name}</b> are refused within a second. This cannot be
+          undone.
         </Text>
         {revoke.error && <Failed error={revoke.error} />}
         <Group justify="flex-end" gap="xs">

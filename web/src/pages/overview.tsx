@@ -1,7 +1,13 @@
 /* overview - the operator's first look: what runs, for whom. It refreshes itself. */
-import { Badge, Code, SimpleGrid, Text } from "@mantine/core";
+import { Code, SimpleGrid, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { deploymentsQuery, endpointsQuery, modelsQuery, orgsQuery, usersQuery } from "../api/catalog";
+import {
+  deploymentsQuery,
+  endpointsQuery,
+  modelsQuery,
+  orgsQuery,
+  usersQuery,
+} from "../api/catalog";
 import type { Deployment, Org } from "../api/types";
 import { StateBadge } from "../parts/deployment_state";
 import { formatCount } from "../parts/format";
@@ -9,6 +15,7 @@ import { Page, Section } from "../parts/page";
 import { Stat } from "../parts/stat";
 import { Await, Empty } from "../parts/states";
 import { type Column, DataTable } from "../parts/table";
+import { Tag } from "../parts/tag";
 import { Time } from "../parts/time";
 
 const REFRESH_MS = 4000;
@@ -61,6 +68,7 @@ export function OverviewPage() {
                 rows={rows}
                 rowKey={(org) => org.id}
                 minWidth={560}
+                narrowWidth={300}
               />
             )
           }
@@ -110,7 +118,10 @@ function deploymentColumns(models: Names, endpoints: Names): Column<Deployment>[
       ),
     },
     { title: "Replicas", numeric: true, cell: (deployment) => replicasOf(deployment) },
-    { title: "Model", cell: (deployment) => models.get(deployment.model_id) ?? deployment.model_id },
+    {
+      title: "Model",
+      cell: (deployment) => models.get(deployment.model_id) ?? deployment.model_id,
+    },
     {
       title: "Endpoint",
       cell: (deployment) => endpoints.get(deployment.endpoint_id) ?? deployment.endpoint_id,
@@ -140,14 +151,10 @@ function orgColumns(usersOf: (orgId: string) => string): Column<Org>[] {
     },
     {
       title: "Status",
-      cell: (org) => (
-        <Badge variant="light" tt="none" color={org.status === "active" ? "teal" : "red"}>
-          {org.status}
-        </Badge>
-      ),
+      cell: (org) => <Tag color={org.status === "active" ? "teal" : "red"}>{org.status}</Tag>,
     },
     { title: "Users", numeric: true, cell: (org) => usersOf(org.id) },
-    { title: "Id", cell: (org) => <Code fz={11}>{org.id}</Code> },
-    { title: "Created", cell: (org) => <Time at={org.created_at} /> },
+    { title: "Id", isSecondary: true, cell: (org) => <Code fz={11}>{org.id}</Code> },
+    { title: "Created", isSecondary: true, cell: (org) => <Time at={org.created_at} /> },
   ];
 }

@@ -122,7 +122,7 @@ export function PlaygroundPage() {
 function CurlView({ command }: { command: string }) {
   return (
     <div className={classes.curl}>
-      <Group justify="space-between" mb="xs">
+      <Group justify="space-between" align="flex-start" wrap="nowrap" mb="xs">
         <Text size="sm" c="dimmed">
           What Send would ask for now. Put a key of yours into <code>{KEY_VARIABLE}</code> first.
         </Text>

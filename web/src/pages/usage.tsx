@@ -60,9 +60,7 @@ export function UsagePage() {
         now={now}
         onSearch={(next) => void navigate({ search: next, replace: true })}
       />
-      <Await query={summary}>
-        {(rows) => <Sums rows={rows} by={by} span={span} />}
-      </Await>
+      <Await query={summary}>{(rows) => <Sums rows={rows} by={by} span={span} />}</Await>
       <RequestsSection filter={filter} span={span} />
     </Page>
   );
@@ -87,7 +85,7 @@ function Sums({ rows, by, span }: { rows: readonly UsageSummaryRow[]; by: Dimens
         <Stat label="Input tokens">{formatCount(total.input)}</Stat>
         <Stat label="Cached input tokens">{formatCount(total.cached)}</Stat>
         <Stat label="Output tokens">{formatCount(total.output)}</Stat>
-        <Stat label="Cost">
+        <Stat label="Cost" isWide>
           <MoneySums sums={total.costs} />
         </Stat>
       </SimpleGrid>

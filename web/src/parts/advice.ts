@@ -29,7 +29,9 @@ export function adviceFor(error: Error, askedForJson: boolean): Advice {
 }
 
 function blamesFormat(error: GatewayError): boolean {
-  return error.param?.startsWith("response_format") === true || /response_format/.test(error.message);
+  return (
+    error.param?.startsWith("response_format") === true || /response_format/.test(error.message)
+  );
 }
 
 function adviceByStatus(error: GatewayError): Advice {
@@ -54,7 +56,11 @@ function adviceByStatus(error: GatewayError): Advice {
             next: "Shorten the message, lower the output length, or start a new conversation.",
             canRetry: false,
           }
-        : { title: "The request was not accepted", next: "Change it and send again.", canRetry: false };
+        : {
+            title: "The request was not accepted",
+            next: "Change it and send again.",
+            canRetry: false,
+          };
     case 401:
       return {
         title: "The API key was refused",

@@ -45,7 +45,11 @@ export function Composer(props: {
             Stop
           </Button>
         ) : (
-          <Button leftSection={<Icon name="send" size={16} />} disabled={!isReady} onClick={props.onSend}>
+          <Button
+            leftSection={<Icon name="send" size={16} />}
+            disabled={!isReady}
+            onClick={props.onSend}
+          >
             Send
           </Button>
         )}

@@ -40,7 +40,9 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
     return () => clearTimeout(timer);
   }, [state]);
 
-  const says = { ready: label, copied: "Copied", failed: "Could not copy: select it by hand" }[state];
+  const says = { ready: label, copied: "Copied", failed: "Could not copy: select it by hand" }[
+    state
+  ];
   return (
     <Tooltip label={says} withArrow>
       <ActionIcon

@@ -1,8 +1,9 @@
 /* deployment_state - the state of a deployment, by word and by colour. */
-import { Badge, Tooltip } from "@mantine/core";
+import { Tooltip } from "@mantine/core";
 import type { Deployment } from "../api/types";
+import { Tag, type TagColor } from "./tag";
 
-const COLORS: Record<Deployment["state"], string> = {
+const COLORS: Record<Deployment["state"], TagColor> = {
   pending: "gray",
   scheduling: "blue",
   loading: "blue",
@@ -16,13 +17,19 @@ export function StateBadge({ deployment }: { deployment: Deployment }) {
   const { state, state_reason: reason, progress } = deployment;
   const isOnTheWay = state === "loading" || state === "scheduling";
   const badge = (
-    <Badge variant="light" color={COLORS[state]} tt="none" tabIndex={reason ? 0 : undefined}>
+    <Tag color={COLORS[state]} {...(reason ? { tabIndex: 0 } : {})}>
       {state}
       {isOnTheWay && progress > 0 ? ` ${progress} %` : ""}
-    </Badge>
+    </Tag>
   );
   return reason ? (
-    <Tooltip label={reason} withArrow multiline maw={360} events={{ hover: true, focus: true, touch: true }}>
+    <Tooltip
+      label={reason}
+      withArrow
+      multiline
+      maw={360}
+      events={{ hover: true, focus: true, touch: true }}
+    >
       {badge}
     </Tooltip>
   ) : (

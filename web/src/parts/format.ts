@@ -44,6 +44,12 @@ export function formatMs(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
+/* Whole seconds, rounded up: for something that is counted down. */
+export function formatSeconds(ms: number): string {
+  const seconds = Math.ceil(ms / 1000);
+  return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
 export const formatRate = (perSecond: number) =>
   perSecond >= 100 ? Math.round(perSecond).toString() : perSecond.toFixed(1);
 

@@ -23,7 +23,7 @@ export function NewKeyDialog({ isOpen, onClose }: { isOpen: boolean; onClose: ()
   const client = useQueryClient();
   const create = useMutation({
     mutationFn: createKey,
-    gcTime: 0, /* the answer holds a secret */
+    gcTime: 0 /* the answer holds a secret */,
     onSuccess: () => client.invalidateQueries({ queryKey: keysQuery.queryKey }),
   });
   const close = () => {
@@ -111,7 +111,7 @@ function Secret({ made, onDone }: { made: KeyWithSecret; onDone: () => void }) {
         Copy it now. It is not stored and cannot be shown again.
       </Alert>
       <div>
-        <Text size="sm" fw={500} mb={4}>
+        <Text size="sm" fw={600} mb={4}>
           {made.name}
         </Text>
         <div className={classes.secret}>

@@ -1,9 +1,9 @@
 /* playground_controls - the model, and how its answers are asked for. */
 import {
   Alert,
-  Badge,
   Button,
   Group,
+  Input,
   NumberInput,
   PasswordInput,
   SegmentedControl,
@@ -20,6 +20,7 @@ import { Icon } from "./icon";
 import { playgroundKey } from "./playground_key";
 import { playgroundSettings } from "./playground_settings";
 import { Failed } from "./states";
+import { Tag } from "./tag";
 import { useStore } from "./store";
 import { formatTime } from "./format";
 import type { ModelChoices } from "./use_model_choices";
@@ -149,12 +150,8 @@ function NumberField(props: {
 function Label({ text, help }: { text: string; help: ReactNode }) {
   return (
     <div>
-      <Text size="sm" fw={500}>
-        {text}
-      </Text>
-      <Text size="xs" c="dimmed">
-        {help}
-      </Text>
+      <Input.Label labelElement="div">{text}</Input.Label>
+      <Input.Description>{help}</Input.Description>
     </div>
   );
 }
@@ -164,9 +161,9 @@ function FormatField() {
   const id = useId();
   return (
     <Stack gap={6}>
-      <Text size="sm" fw={500} id={id}>
+      <Input.Label labelElement="div" id={id}>
         Response format
-      </Text>
+      </Input.Label>
       <SegmentedControl
         aria-labelledby={id}
         fullWidth
@@ -194,11 +191,10 @@ function KeyField() {
   return (
     <Stack gap={6}>
       <Group justify="space-between">
-        <Text size="sm" fw={500}>
-          Key
-        </Text>
-        {key.kind === "made" && <Badge variant="light">Temporary</Badge>}
-        {key.kind === "own" && <Badge variant="light">Your own</Badge>}
+        <Input.Label labelElement="div">Key</Input.Label>
+        {key.kind !== "none" && (
+          <Tag color="cyan">{key.kind === "made" ? "Temporary" : "Your own"}</Tag>
+        )}
       </Group>
       <Text size="xs" c="dimmed">
         {keyStory(key, org !== null)}

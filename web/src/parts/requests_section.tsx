@@ -1,5 +1,5 @@
 /* requests_section - the newest requests, one by one, page after page. */
-import { Badge, Button, Center, Code, Group } from "@mantine/core";
+import { Button, Center, Code, Group } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { deploymentsQuery } from "../api/catalog";
@@ -12,6 +12,7 @@ import { Money } from "./money";
 import { Section } from "./page";
 import { Empty, Failed, Loading } from "./states";
 import { type Column, DataTable, tableCsv } from "./table";
+import { Tag, type TagColor } from "./tag";
 import { Time } from "./time";
 import { fileOnly } from "./usage_columns";
 import type { Span } from "./usage_search";
@@ -62,7 +63,7 @@ export function RequestsSection({ filter, span }: { filter: UsageFilter; span: S
   );
 }
 
-const OUTCOME_COLORS: Record<Usage["outcome"], string> = {
+const OUTCOME_COLORS: Record<Usage["outcome"], TagColor> = {
   stop: "teal",
   length: "teal",
   aborted: "yellow",
@@ -86,14 +87,8 @@ function requestColumns(deploymentName: (id: string) => string): Column<Usage>[]
       title: "Outcome",
       cell: (row) => (
         <Group gap={4} wrap="nowrap">
-          <Badge size="sm" variant="light" tt="none" color={OUTCOME_COLORS[row.outcome]}>
-            {row.outcome}
-          </Badge>
-          {row.degraded && (
-            <Badge size="sm" variant="light" tt="none" color="orange">
-              {row.degraded}
-            </Badge>
-          )}
+          <Tag color={OUTCOME_COLORS[row.outcome]}>{row.outcome}</Tag>
+          {row.degraded && <Tag color="orange">{row.degraded}</Tag>}
         </Group>
       ),
       csv: (row) => row.outcome,

@@ -11,6 +11,7 @@ import {
   Text,
   Tooltip,
   UnstyledButton,
+  VisuallyHidden,
   useComputedColorScheme,
   useMantineColorScheme,
 } from "@mantine/core";
@@ -58,9 +59,10 @@ function AccountMenu() {
   return (
     <Menu position="bottom-end" width={240} withArrow>
       <Menu.Target>
-        <UnstyledButton px={6} py={4} aria-label={`Account: ${user.email}`}>
+        <UnstyledButton px={6} py={4}>
           <Group gap={8} wrap="nowrap">
             <Icon name="user" />
+            <VisuallyHidden>Account</VisuallyHidden>
             <Box visibleFrom="sm">
               <Text size="sm" fw={550} lh={1.2}>
                 {user.name || user.email}

@@ -1,5 +1,14 @@
 /* states - what stands where data is not: on its way, none there, or refused. */
-import { Alert, Button, Center, Loader, Stack, Text, ThemeIcon, VisuallyHidden } from "@mantine/core";
+import {
+  Alert,
+  Button,
+  Center,
+  Loader,
+  Stack,
+  Text,
+  ThemeIcon,
+  VisuallyHidden,
+} from "@mantine/core";
 import type { ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { Icon, type IconName } from "./icon";

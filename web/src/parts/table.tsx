@@ -10,6 +10,7 @@ export interface Column<Row> {
   cell?: (row: Row) => ReactNode; /* absent: not on the screen */
   csv?: (row: Row) => Cell; /* absent: not in the file */
   numeric?: boolean;
+  isSecondary?: boolean; /* not on a narrow screen */
   foot?: ReactNode;
 }
 
@@ -19,24 +20,26 @@ export function DataTable<Row>(props: {
   rows: readonly Row[];
   rowKey: (row: Row) => string;
   minWidth?: number;
+  narrowWidth?: number; /* of a narrow screen, without the secondary columns */
 }) {
   const { rows } = props;
   const columns = props.columns.filter((column) => column.cell);
+  const wide = props.minWidth ?? 600;
   const hasFoot = columns.some((column) => column.foot !== undefined);
-  const align = (column: Column<Row>) => (column.numeric ? classes.numeric : undefined);
   return (
-    <Table.ScrollContainer minWidth={props.minWidth ?? 600} type="native">
+    <Table.ScrollContainer minWidth={0} type="native">
       <Table
         aria-label={props.label}
         verticalSpacing="xs"
         horizontalSpacing="md"
         highlightOnHover
+        miw={{ base: props.narrowWidth ?? wide, sm: wide }}
         className={classes.table}
       >
         <Table.Thead>
           <Table.Tr>
             {columns.map((column) => (
-              <Table.Th key={column.title} scope="col" className={align(column)}>
+              <Table.Th key={column.title} scope="col" {...placeOf(column)}>
                 <Text span size="xs" c="dimmed" fw={600}>
                   {column.title}
                 </Text>
@@ -48,7 +51,7 @@ export function DataTable<Row>(props: {
           {rows.map((row) => (
             <Table.Tr key={props.rowKey(row)}>
               {columns.map((column) => (
-                <Table.Td key={column.title} className={align(column)}>
+                <Table.Td key={column.title} {...placeOf(column)}>
                   {column.cell?.(row)}
                 </Table.Td>
               ))}
@@ -59,7 +62,7 @@ export function DataTable<Row>(props: {
           <Table.Tfoot>
             <Table.Tr>
               {columns.map((column) => (
-                <Table.Td key={column.title} className={align(column)}>
+                <Table.Td key={column.title} {...placeOf(column)}>
                   {column.foot}
                 </Table.Td>
               ))}
@@ -69,6 +72,13 @@ export function DataTable<Row>(props: {
       </Table>
     </Table.ScrollContainer>
   );
+}
+
+function placeOf<Row>(column: Column<Row>) {
+  return {
+    ...(column.numeric ? { className: classes.numeric } : {}),
+    ...(column.isSecondary ? { visibleFrom: "sm" as const } : {}),
+  };
 }
 
 export function tableCsv<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {

@@ -26,35 +26,37 @@ export function Talk(props: {
 
   const last = props.turns[count - 1];
   return (
-    <div
-      ref={box}
-      className={classes.talk}
-      tabIndex={0}
-      role="log"
-      aria-label="Conversation"
-      aria-live="polite"
-      /* While busy, screen readers wait: they read the whole answer, not each token. */
-      aria-busy={last?.state === "waiting" || last?.state === "streaming"}
-      onScroll={(event) => {
-        const el = event.currentTarget;
-        follows.current = el.scrollHeight - el.scrollTop - el.clientHeight < NEAR_END_PX;
-      }}
-    >
-      {count === 0 ? (
-        <Empty icon="chat" title={props.model ? `Talk to ${props.model}` : "Choose a model"}>
-          Answers stream in as they are computed. Each shows its time to first token, its speed and
-          its exact cost.
-          <div className={classes.example}>
-            <Button size="xs" variant="light" onClick={props.onExample} disabled={!props.model}>
-              Start with an example
-            </Button>
-          </div>
-        </Empty>
-      ) : (
-        props.turns.map((turn) => <TurnView key={turn.id} turn={turn} onAgain={props.onAgain} />)
-      )}
+    <>
+      <div
+        ref={box}
+        className={classes.talk}
+        tabIndex={0}
+        role="log"
+        aria-label="Conversation"
+        aria-live="polite"
+        /* While busy, screen readers wait: they read the whole answer, not each token. */
+        aria-busy={last?.state === "waiting" || last?.state === "streaming"}
+        onScroll={(event) => {
+          const el = event.currentTarget;
+          follows.current = el.scrollHeight - el.scrollTop - el.clientHeight < NEAR_END_PX;
+        }}
+      >
+        {count === 0 ? (
+          <Empty icon="chat" title={props.model ? `Talk to ${props.model}` : "Choose a model"}>
+            Answers stream in as they are computed. Each shows its time to first token, its speed
+            and its exact cost.
+            <div className={classes.example}>
+              <Button size="xs" variant="light" onClick={props.onExample} disabled={!props.model}>
+                Start with an example
+              </Button>
+            </div>
+          </Empty>
+        ) : (
+          props.turns.map((turn) => <TurnView key={turn.id} turn={turn} onAgain={props.onAgain} />)
+        )}
+      </div>
       <VisuallyHidden role="status">{last ? statusOf(last) : ""}</VisuallyHidden>
-    </div>
+    </>
   );
 }
 

@@ -1,29 +1,30 @@
 /* turn - one message and its answer, with what the answer took. Both are plain text: whatever a
  * model writes, it cannot become markup here. */
-import { Alert, Badge, Button, Group, Loader, Text } from "@mantine/core";
+import { Alert, Button, Group, Loader, Text } from "@mantine/core";
 import { useEffect, useState } from "react";
 import { GatewayError } from "../api/gateway";
 import { adviceFor } from "./advice";
 import { conversation, type Turn } from "./conversation";
-import { formatMs } from "./format";
+import { formatSeconds } from "./format";
 import { Icon } from "./icon";
 import { playgroundSettings } from "./playground_settings";
+import { Tag } from "./tag";
 import classes from "./turn.module.css";
 import { TurnStats } from "./turn_stats";
 
 export function TurnView({ turn, onAgain }: { turn: Turn; onAgain: (prompt: string) => void }) {
   const isLive = turn.state === "waiting" || turn.state === "streaming";
   return (
-    <article className={classes.turn} aria-label="Message and answer" data-state={turn.state}>
+    <article className={classes.turn} aria-label="Exchange" data-state={turn.state}>
       <div className={classes.prompt}>{turn.prompt}</div>
       <div className={classes.answer}>
         <Group gap="xs" mb={4}>
           <Text size="xs" c="dimmed" fw={600}>
             {turn.model}
           </Text>
-          {turn.state === "stopped" && <Note color="yellow" text="Stopped" />}
-          {turn.finish === "length" && <Note color="yellow" text="Cut at the output length" />}
-          {turn.degraded && <Note color="orange" text={`Degraded: ${turn.degraded}`} />}
+          {turn.state === "stopped" && <Tag color="yellow">Stopped</Tag>}
+          {turn.finish === "length" && <Tag color="yellow">Cut at the output length</Tag>}
+          {turn.degraded && <Tag color="orange">Degraded: {turn.degraded}</Tag>}
         </Group>
         {turn.answer === "" && turn.state === "waiting" && <Waiting />}
         {turn.answer !== "" && (
@@ -41,14 +42,6 @@ export function TurnView({ turn, onAgain }: { turn: Turn; onAgain: (prompt: stri
         <TurnStats turn={turn} />
       </div>
     </article>
-  );
-}
-
-function Note({ color, text }: { color: string; text: string }) {
-  return (
-    <Badge size="sm" variant="light" color={color} tt="none">
-      {text}
-    </Badge>
   );
 }
 
@@ -79,7 +72,7 @@ function TurnError(props: { turn: Turn; error: Error; onAgain: (prompt: string) 
       <Text size="sm" mt={6}>
         {advice.next}
       </Text>
-      <Group gap="xs" mt="sm">
+      <Group gap="sm" mt="sm">
         {advice.canRetry && (
           <Button
             size="xs"
@@ -88,8 +81,14 @@ function TurnError(props: { turn: Turn; error: Error; onAgain: (prompt: string) 
             disabled={waitMs > 0}
             onClick={again}
           >
-            {waitMs > 0 ? `Try again in ${formatMs(Math.ceil(waitMs / 1000) * 1000)}` : "Try again"}
+            Try again
           </Button>
+        )}
+        {/* A timer is silent for screen readers, also inside an alert. */}
+        {waitMs > 0 && (
+          <Text size="sm" role="timer" aria-live="off" className="numbers">
+            in {formatSeconds(waitMs)}
+          </Text>
         )}
         {advice.offerText && (
           <Button

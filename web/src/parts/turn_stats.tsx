@@ -22,7 +22,11 @@ export function TurnStats({ turn }: { turn: Turn }) {
   return (
     <dl className={classes.stats}>
       {turn.ttftMs !== null && (
-        <Item name="ttft" label="TTFT" help="Time from Send to the first token, seen by this browser">
+        <Item
+          name="ttft"
+          label="TTFT"
+          help="Time from Send to the first token, seen by this browser"
+        >
           {formatMs(turn.ttftMs)}
         </Item>
       )}
@@ -72,7 +76,11 @@ function Cost({ turn }: { turn: Turn }) {
   return (
     <Item name="cost" label="Cost" help="Exact, from the ledger's row of this request">
       {turn.row === "awaited" && <Loader size={12} aria-label="On its way from the meter" />}
-      {turn.row === "missing" && <Text span inherit c="dimmed">not recorded yet</Text>}
+      {turn.row === "missing" && (
+        <Text span inherit c="dimmed">
+          not recorded yet
+        </Text>
+      )}
       {typeof turn.row === "object" && (
         <Money amount={turn.row.cost} currency={turn.row.currency} />
       )}

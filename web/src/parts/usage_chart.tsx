@@ -24,7 +24,7 @@ export default function UsageChart(props: { buckets: readonly BucketSums[]; unit
         withLegend
         maxBarWidth={44}
         tickLine="none"
-        gridAxis="y"
+        gridAxis="x"
         valueFormatter={formatCount}
         yAxisProps={{ tickFormatter: (n: number) => formatCompact(n), width: 48 }}
         xAxisProps={{ minTickGap: 24 }}

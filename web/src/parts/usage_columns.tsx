@@ -6,10 +6,7 @@ import type { Column } from "./table";
 import type { BucketSums, Group, Sums } from "./usage_sums";
 
 function sumColumns<Row extends Sums>(total?: Sums): Column<Row>[] {
-  const count = (
-    title: string,
-    pick: (sums: Sums) => number,
-  ): Column<Row> => ({
+  const count = (title: string, pick: (sums: Sums) => number): Column<Row> => ({
     title,
     numeric: true,
     cell: (row) => formatCount(pick(row)),

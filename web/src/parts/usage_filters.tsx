@@ -6,6 +6,9 @@ import { useSession } from "../api/session";
 import type { Dimension } from "../api/usage";
 import { DAY_MS, DIMENSIONS, RANGES, type Range, type UsageSearch, dayOf } from "./usage_search";
 
+/* Side by side on a narrow screen. */
+const HALF = { base: "calc(50% - 8px)", sm: 170 };
+
 export function UsageFilters(props: {
   search: UsageSearch;
   now: number;
@@ -35,7 +38,7 @@ export function UsageFilters(props: {
     <Group gap="md" align="flex-end">
       <Select
         label="Time"
-        w={170}
+        w={HALF}
         allowDeselect={false}
         value={range}
         data={Object.entries(RANGES).map(([value, label]) => ({ value, label }))}
@@ -59,7 +62,7 @@ export function UsageFilters(props: {
       )}
       <Select
         label="Deployment"
-        w={240}
+        w={{ base: "100%", sm: 240 }}
         placeholder="All"
         clearable
         searchable
@@ -69,7 +72,7 @@ export function UsageFilters(props: {
       />
       <Select
         label="Split by"
-        w={150}
+        w={HALF}
         allowDeselect={false}
         value={search.by ?? "deployment"}
         data={dimensions.map(([value, label]) => ({ value, label }))}
@@ -89,6 +92,7 @@ function DayField(props: {
   return (
     <TextInput
       type="date"
+      w={HALF}
       label={props.label}
       value={props.value ?? ""}
       min={props.min}

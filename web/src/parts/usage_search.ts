@@ -32,13 +32,13 @@ const isDay = (value: unknown): value is string =>
 
 export function readUsageSearch(search: Record<string, unknown>): UsageSearch {
   const { range, from, to, deployment, by } = search;
-  const isRange = typeof range === "string" && range in RANGES;
+  const isRange = typeof range === "string" && Object.hasOwn(RANGES, range);
   return {
     ...(isRange ? { range: range as Range } : {}),
     ...(isDay(from) ? { from } : {}),
     ...(isDay(to) ? { to } : {}),
     ...(typeof deployment === "string" && deployment ? { deployment } : {}),
-    ...(typeof by === "string" && by in DIMENSIONS ? { by: by as Dimension } : {}),
+    ...(typeof by === "string" && Object.hasOwn(DIMENSIONS, by) ? { by: by as Dimension } : {}),
   };
 }
 
@@ -68,7 +68,11 @@ export function spanOf(search: UsageSearch, now: number): Span {
     case "30d":
       return { start: iso(dayEnd - 30 * DAY_MS), end: iso(dayEnd), bucket: "day" };
     case "month":
-      return { start: `${dayOf(now).slice(0, 7)}-01T00:00:00.000Z`, end: iso(dayEnd), bucket: "day" };
+      return {
+        start: `${dayOf(now).slice(0, 7)}-01T00:00:00.000Z`,
+        end: iso(dayEnd),
+        bucket: "day",
+      };
     case "custom":
       return customSpan(search, now);
   }
