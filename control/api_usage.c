@@ -117,20 +117,9 @@ static enum rc read_grouping(const struct api_call *c, uint32_t *ret_by,
                              "`group_by` is a list of org, user, key, deployment, model, outcome");
         by |= 1u << dim;
     }
-    static const struct {
-        const char *text;
-        enum report_bucket bucket;
-    } buckets[] = {{"", REPORT_NO_BUCKET},
-                   {"hour", REPORT_HOUR},
-                   {"day", REPORT_DAY},
-                   {"month", REPORT_MONTH}};
-    struct str bucket = http_query(c->http, "bucket");
-    for (size_t i = 0; i < ARRAY_LEN(buckets); i++) {
-        if (str_is(bucket, buckets[i].text)) {
-            *ret_by = by;
-            *ret_bucket = buckets[i].bucket;
-            return RC_OK;
-        }
+    if (report_bucket_parse(http_query(c->http, "bucket"), ret_bucket)) {
+        *ret_by = by;
+        return RC_OK;
     }
     return err_field(err, RC_BAD_INPUT, "bucket", "`bucket` is hour, day or month");
 }

@@ -200,7 +200,7 @@ void proc_status_text(int status, char *to, size_t cap)
         snprintf(to, cap, "exited with code %d", WEXITSTATUS(status));
 }
 
-static bool runs_program(pid_t pid, const char *program)
+bool proc_runs_program(pid_t pid, const char *program)
 {
     char link[64], exe[PATH_BYTES];
     snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
@@ -224,7 +224,7 @@ void proc_end_stale(const char *run_dir, const char *name, const char *program)
         str_to_i64(str_trim(str_of(text)), 2, INT32_MAX, &pid);
     SCOPED_FD fd = pid > 0 ? pidfd_open((pid_t)pid, 0) : -1;
     /* The handle first, the check after: from here on it cannot become somebody else. */
-    if (fd >= 0 && pid != getpid() && runs_program((pid_t)pid, program)) {
+    if (fd >= 0 && pid != getpid() && proc_runs_program((pid_t)pid, program)) {
         log_warn("proc.stale", "name=%s pid=%d", name, (int)pid);
         pidfd_send_signal(fd, SIGKILL, NULL, 0);
         struct pollfd wait = {.fd = fd, .events = POLLIN};

@@ -53,6 +53,7 @@ size_t proc_log_tail(const char *log_dir, const char *name, int64_t from, char *
 /* Ends what an earlier life left: a process named in run/NAME.pid whose program is `program`. Waits
  * for its end. The pid file goes. */
 void proc_end_stale(const char *run_dir, const char *name, const char *program);
+bool proc_runs_program(pid_t pid, const char *program); /* by the name of its file */
 /* Writes RUN_DIR/NAME.pid, whole or not at all. */
 enum rc proc_write_pid(const char *run_dir, const char *name, pid_t pid, struct err *err);
 

@@ -55,6 +55,18 @@ bool report_dim_parse(struct str s, enum report_dim *ret)
     return false;
 }
 
+bool report_bucket_parse(struct str s, enum report_bucket *ret)
+{
+    static const char *const names[] = {"", "hour", "day", "month"}; /* as enum report_bucket */
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_is(s, names[i])) {
+            *ret = (enum report_bucket)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_filter(struct buf *sql, const struct report_filter *f)
 {
     for (int d = 0; d < REPORT_DIMS; d++)

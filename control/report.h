@@ -47,6 +47,7 @@ enum rc report_requests(struct txn *txn, const struct scope *scope,
                         struct str *ret_next, struct err *err);
 
 enum report_bucket { REPORT_NO_BUCKET, REPORT_HOUR, REPORT_DAY, REPORT_MONTH }; /* UTC */
+bool report_bucket_parse(struct str s, enum report_bucket *ret); /* "" "hour" "day" "month" */
 
 struct report_sums {
     int64_t requests, input, cached, output;
