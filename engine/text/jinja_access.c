@@ -59,8 +59,8 @@ static struct jinja_value loop_attr(const struct jinja_loop *l, struct str name)
         {"first", jinja_bool(at == 0)},
         {"last", jinja_bool(at + 1 == n)},
         {"length", jinja_int(n)},
-        {"depth", jinja_int((int64_t)l->depth)},
-        {"depth0", jinja_int((int64_t)l->depth - 1)},
+        {"depth", jinja_int(1)}, /* counts recursive loops, which we do not have */
+        {"depth0", jinja_int(0)},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         if (str_is(name, known[i].name))

@@ -73,7 +73,7 @@ jinja_filter_fn jinja_list_filter(struct str name);
 
 /* String operations that filters and methods share. Offsets and lengths count code points. */
 enum jinja_case { JINJA_UPPER, JINJA_LOWER, JINJA_CAPITALIZE, JINJA_TITLE, JINJA_TITLE_WORDS };
-enum rc jinja_str_case(struct jinja *j, const struct jinja_value *s, enum jinja_case to,
+enum rc jinja_str_case(struct jinja *j, const struct jinja_value *s, enum jinja_case mode,
                        struct jinja_value *ret);
 enum rc jinja_str_strip(struct jinja *j, const struct jinja_value *s,
                         const struct jinja_value *chars, bool left, bool right,
@@ -84,6 +84,8 @@ enum rc jinja_str_split(struct jinja *j, const struct jinja_value *s, const stru
                         int64_t most, bool from_right, struct jinja_value *ret);
 enum rc jinja_str_join(struct jinja *j, const struct jinja_value *sep,
                        const struct jinja_value *items, struct jinja_value *ret);
+enum rc jinja_str_format(struct jinja *j, const struct jinja_value *s, const struct jinja_args *a,
+                         struct jinja_value *ret);
 size_t jinja_str_count(struct str s);             /* code points */
 size_t jinja_str_offset(struct str s, size_t at); /* byte of the at-th code point, or s.len */
 bool jinja_is_blank(uint32_t cp);                 /* str.isspace() */

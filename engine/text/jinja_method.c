@@ -31,13 +31,14 @@ enum str_method {
     M_ISLOWER,
     M_REMOVEPREFIX,
     M_REMOVESUFFIX,
+    M_FORMAT,
 };
 
 static const char *const str_methods[] = {
     "strip",    "lstrip",  "rstrip",       "split",        "rsplit",     "splitlines", "startswith",
     "endswith", "upper",   "lower",        "title",        "capitalize", "replace",    "find",
     "rfind",    "index",   "count",        "join",         "isdigit",    "isalpha",    "isspace",
-    "isupper",  "islower", "removeprefix", "removesuffix",
+    "isupper",  "islower", "removeprefix", "removesuffix", "format",
 };
 
 static enum rc want_str(struct jinja *j, const struct jinja_args *a, size_t at, const char *name,
@@ -271,6 +272,8 @@ static enum rc call_str(struct jinja *j, const struct jinja_value *self, enum st
     case M_REMOVEPREFIX:
     case M_REMOVESUFFIX:
         return remove_edge(j, self, m == M_REMOVEPREFIX, a, ret);
+    case M_FORMAT:
+        return jinja_str_format(j, self, a, ret);
     default:
         *ret = jinja_bool(all_are(j, self, m));
         return RC_OK;

@@ -100,17 +100,6 @@ static enum rc chosen_items(struct jinja *j, struct jinja_scope *s, const struct
     return rc;
 }
 
-static size_t loops_around(const struct jinja_scope *s, int32_t name)
-{
-    for (; s; s = s->parent) {
-        for (size_t i = 0; i < s->n; i++) {
-            if (s->bind[i].name == name && s->bind[i].v.kind == JINJA_LOOP)
-                return s->bind[i].v.loop->depth;
-        }
-    }
-    return 0;
-}
-
 static enum rc run_for(struct jinja *j, struct jinja_scope *s, const struct jinja_node *n,
                        struct jinja_build *out)
 {
@@ -123,7 +112,6 @@ static enum rc run_for(struct jinja *j, struct jinja_scope *s, const struct jinj
         return rc;
     int32_t name = jinja_tree_name(j->tree, STR("loop"));
     *loop = (struct jinja_loop){.items = items, .n = jinja_list_len(&items)};
-    loop->depth = loops_around(s, name) + 1;
     struct jinja_scope inner = {.parent = s};
     for (; rc == RC_OK && loop->at < loop->n; loop->at++) {
         inner.n = 0;

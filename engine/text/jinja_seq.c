@@ -108,6 +108,12 @@ FILTER(f_join)
     return rc == RC_OK ? jinja_str_join(j, &sep, &picked, ret) : rc;
 }
 
+/* select, reject and map take whatever is falsy, None too, for an empty list. */
+static enum rc items_or_none(struct jinja *j, const struct jinja_value *in, struct jinja_value *ret)
+{
+    return jinja_true(in) ? jinja_items(j, in, ret) : jinja_list_new(j, JINJA_LIST, ret);
+}
+
 /* The arguments after the first `skip`. */
 static struct jinja_args tail(const struct jinja_args *a, size_t skip)
 {
@@ -122,7 +128,7 @@ static enum rc choose(struct jinja *j, const struct jinja_value *in, const struc
     struct jinja_value items, test = {.kind = JINJA_NONE};
     size_t lead = by_attr ? 1 : 0;
     const struct jinja_value *path = by_attr ? jinja_arg(j, a, 0, "attribute") : NULL;
-    enum rc rc = jinja_items(j, in, &items);
+    enum rc rc = items_or_none(j, in, &items);
     if (rc == RC_OK && by_attr && (!path || (path->kind != JINJA_STR && path->kind != JINJA_INT)))
         return jinja_fail(j, RC_BAD_INPUT, "an attribute's name is needed");
     if (rc == RC_OK)
@@ -172,7 +178,7 @@ FILTER(f_map)
     struct jinja_value items, name = {.kind = JINJA_NONE};
     const struct jinja_value *path = jinja_arg(j, a, SIZE_MAX, "attribute");
     const struct jinja_value *otherwise = path ? jinja_arg(j, a, SIZE_MAX, "default") : NULL;
-    enum rc rc = jinja_items(j, in, &items);
+    enum rc rc = items_or_none(j, in, &items);
     if (rc == RC_OK && path && path->kind != JINJA_STR && path->kind != JINJA_INT)
         return jinja_fail(j, RC_BAD_INPUT, "map: an attribute's name is needed");
     if (rc == RC_OK && !path)

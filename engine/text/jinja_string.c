@@ -6,7 +6,7 @@
 #include "engine/text/jinja_eval.h"
 #include "engine/text/unicode.h"
 
-/* One letter in the other case. Letters that become two (German sharp s) stay as they are. */
+/* One letter in the other case. Of the letters that become two, only German sharp s is known. */
 static uint32_t letter_case(const struct jinja *j, uint32_t cp, bool upper)
 {
     if (cp < 0x80) {
@@ -35,7 +35,7 @@ static bool starts_word(const struct jinja *j, uint32_t before, enum jinja_case 
     return jinja_is_blank(before) || (before < 0x80 && before && strchr("-({[<", (int)before));
 }
 
-enum rc jinja_str_case(struct jinja *j, const struct jinja_value *v, enum jinja_case to,
+enum rc jinja_str_case(struct jinja *j, const struct jinja_value *v, enum jinja_case mode,
                        struct jinja_value *ret)
 {
     struct jinja_build b;
@@ -44,16 +44,20 @@ enum rc jinja_str_case(struct jinja *j, const struct jinja_value *v, enum jinja_
     size_t plain = 0, n;
     for (size_t at = 0; at < v->s.len && b.rc == RC_OK; at += n, before = cp) {
         n = utf8_next(v->s.p + at, v->s.p + v->s.len, &cp);
-        bool upper = to == JINJA_UPPER || (to == JINJA_CAPITALIZE && at == 0) ||
-                     (to >= JINJA_TITLE && (at == 0 || starts_word(j, before, to)));
+        bool upper = mode == JINJA_UPPER || (mode == JINJA_CAPITALIZE && at == 0) ||
+                     (mode >= JINJA_TITLE && (at == 0 || starts_word(j, before, mode)));
         uint32_t c = letter_case(j, cp, upper);
-        if (c == cp)
+        bool sharp = upper && cp == 0xdf;
+        if (c == cp && !sharp)
             continue;
         /* The new letter is as trusted as the old one. */
         char text[4];
         struct jinja_value old = jinja_slice(j, v, at, at + n, &b.rc);
+        struct str to = str_make(text, utf8_encode(c, text));
+        if (sharp)
+            to = mode == JINJA_UPPER ? STR("SS") : STR("Ss");
         jinja_build_part(&b, &v->s, plain, at);
-        jinja_build_add(&b, str_make(text, utf8_encode(c, text)), old.s.n_span > 0);
+        jinja_build_add(&b, to, old.s.n_span > 0);
         plain = at + n;
     }
     jinja_build_part(&b, &v->s, plain, v->s.len);
@@ -222,5 +226,47 @@ enum rc jinja_str_join(struct jinja *j, const struct jinja_value *sep,
             jinja_build_part(&b, &sep->s, 0, sep->s.len);
         jinja_build_value(&b, &item);
     }
+    return jinja_build_end(&b, ret);
+}
+
+/* {} {0} {name} {{ }}: what templates use of str.format; the rest is refused by the caller. */
+enum rc jinja_str_format(struct jinja *j, const struct jinja_value *v, const struct jinja_args *a,
+                         struct jinja_value *ret)
+{
+    struct jinja_build b;
+    jinja_build_init(&b, j);
+    size_t plain = 0, next = 0;
+    for (size_t at = 0; at < v->s.len && b.rc == RC_OK; at++) {
+        char c = v->s.p[at];
+        if (c != '{' && c != '}')
+            continue;
+        jinja_build_part(&b, &v->s, plain, at);
+        plain = at + 1;
+        if (plain < v->s.len && v->s.p[plain] == c) {
+            jinja_build_part(&b, &v->s, plain, plain + 1);
+            at = plain++;
+            continue;
+        }
+        struct str name = str_sub(jinja_view(v), plain, v->s.len);
+        ptrdiff_t end = str_find_byte(name, '}');
+        char key[64];
+        int64_t place = (int64_t)next;
+        name.len = end < 0 ? 0 : (size_t)end;
+        if (c == '}' || end < 0 || name.len >= sizeof(key))
+            return jinja_fail(j, RC_BAD_INPUT, "format(): a brace alone");
+        if (name.len == 0)
+            next++;
+        else if (!str_to_i64(name, 0, 1000, &place))
+            place = -1;
+        memcpy(key, name.p, name.len);
+        key[name.len] = 0;
+        const struct jinja_value *arg = jinja_arg(j, a, (size_t)place, key);
+        if (!arg)
+            return jinja_fail(j, RC_INVALID, "format(): '{%s}' is not supported", key);
+        jinja_build_value(&b, arg);
+        at = plain + name.len;
+        plain = at + 1;
+    }
+    jinja_build_part(&b, &v->s, plain, v->s.len);
     return jinja_build_end(&b, ret);
 }

@@ -73,7 +73,7 @@ struct jinja_dict {
 
 struct jinja_loop {
     struct jinja_value items;
-    size_t at, n, depth;
+    size_t at, n;
     struct jinja_value changed; /* arguments of the last loop.changed(), a tuple */
     bool has_changed;
 };

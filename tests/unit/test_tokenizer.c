@@ -70,7 +70,7 @@ START_TEST(ids_equal_the_oracle_on_2000_texts_and_decode_gives_the_text_back)
         for (size_t k = 0; same && k < v.n; k++)
             same = v.id[k] == json_integer_value(json_array_get(i, k));
         if (!same) {
-            printf("differs: %.*s\n", (int)line.len, line.p);
+            fprintf(stderr, "differs: %.*s\n", (int)line.len, line.p);
             bad++;
         }
         assert_round_trip(t, text, lost);
@@ -106,7 +106,7 @@ START_TEST(pieces_equal_the_oracle_for_each_other_pattern)
         for (; pretok_next(&it, &piece); k++)
             same &= (json_int_t)piece.len == json_integer_value(json_array_get(n, k));
         if (!same || k != json_array_size(n)) {
-            printf("differs: %.*s\n", (int)line.len, line.p);
+            fprintf(stderr, "differs: %.*s\n", (int)line.len, line.p);
             bad++;
         }
         json_decref(j);
