@@ -3,8 +3,7 @@
 /* count - prompts to token ids, with the engine's own tokenizer and chat template.
  *
  * An engine hands over its card at HELLO. A text model is made of it once and shared by all workers
- * and connections. (tokenizer.h and price.h both have a struct tokens: this file keeps the first
- * one to itself.) */
+ * and connections. */
 
 #include <stdint.h>
 

@@ -213,14 +213,6 @@ static int by_name_then_age(const void *a, const void *b)
     return c ? c : str_cmp(x->row->id, y->row->id);
 }
 
-static struct tables_dep *dep_of(struct tables *t, struct str id)
-{
-    for (int32_t i = 0; i < t->n_deps; i++)
-        if (str_eq(t->deps[i].row->id, id))
-            return &t->deps[i];
-    return NULL;
-}
-
 /* Rows of one kind that belong to the deployment, as a list in the snapshot's arena. */
 static const void *collect(struct tables *t, enum kind kind, struct str dep_id, int32_t *ret_n)
 {

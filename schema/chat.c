@@ -12,6 +12,7 @@ struct reader {
     const json_t *obj;
     struct arena *arena;
     const char *code;
+    char *unsupported; /* of the chat */
     struct err *err;
 };
 
@@ -28,11 +29,12 @@ static enum rc bad_type(struct reader *r, const char *field, const char *want)
                      want);
 }
 
+/* Not a failure of reading: whoever runs the request decides. */
 static enum rc unsupported(struct reader *r, const char *field)
 {
-    r->code = CHAT_CODE_UNSUPPORTED;
-    return err_field(r->err, RC_BAD_INPUT, field, "'%s' is not supported by this deployment.",
-                     field);
+    if (!*r->unsupported)
+        snprintf(r->unsupported, sizeof((struct chat *)0)->unsupported, "%s", field);
+    return RC_OK;
 }
 
 static enum rc no_memory(struct reader *r)
@@ -306,7 +308,7 @@ static bool asks_for_something(const json_t *v)
            !(json_is_integer(v) && json_integer_value(v) == 0);
 }
 
-static enum rc refuse_unsupported(struct reader *r, enum chat_route route)
+static enum rc note_unsupported(struct reader *r, enum chat_route route)
 {
     static const char *const both[] = {"guided_json",     "guided_regex",    "guided_choice",
                                        "guided_grammar",  "grammar",         "structured_outputs",
@@ -319,12 +321,12 @@ static enum rc refuse_unsupported(struct reader *r, enum chat_route route)
                                        "web_search_options"};
     for (size_t i = 0; i < ARRAY_LEN(both); i++)
         if (asks_for_something(field_of(r, both[i])))
-            return unsupported(r, both[i]);
+            unsupported(r, both[i]);
     if (route == CHAT_TEXT)
         return asks_for_something(field_of(r, "suffix")) ? unsupported(r, "suffix") : RC_OK;
     for (size_t i = 0; i < ARRAY_LEN(chat); i++)
         if (asks_for_something(field_of(r, chat[i])))
-            return unsupported(r, chat[i]);
+            unsupported(r, chat[i]);
 
     const json_t *choice = field_of(r, "tool_choice");
     if (choice && !(json_is_string(choice) &&
@@ -372,13 +374,9 @@ static enum rc check_parts(struct reader *r, size_t i, const json_t *parts)
         const json_t *type = json_object_get(part, "type");
         if (!json_is_string(type))
             return bad_type(r, at, "a string or an array of parts with a 'type'");
-        if (!str_is(text_of(type), "text")) {
-            r->code = CHAT_CODE_UNSUPPORTED;
-            return err_field(r->err, RC_BAD_INPUT, at,
-                             "This deployment reads text only: part %zu of '%s' is not text.", k,
-                             at);
-        }
-        if (!json_is_string(json_object_get(part, "text")))
+        if (!str_is(text_of(type), "text"))
+            unsupported(r, at);
+        else if (!json_is_string(json_object_get(part, "text")))
             return bad_type(r, at, "text parts whose 'text' is a string");
     }
     return RC_OK;
@@ -409,10 +407,12 @@ static enum rc take_content(struct reader *r, size_t i, json_t *msg)
         return RC_OK;
     if (json_is_array(v)) {
         enum rc rc = check_parts(r, i, v);
-        return rc == RC_OK ? join_parts(r, msg, v) : rc;
+        return rc == RC_OK && !*r->unsupported ? join_parts(r, msg, v) : rc;
     }
     if (v && !json_is_null(v))
         return bad_type(r, at, "a string or an array of parts");
+    if (asks_for_something(json_object_get(msg, "tool_calls")))
+        return RC_OK; /* said instead of content */
     return bad(r, CHAT_CODE_MISSING, at, "A message needs 'content'.");
 }
 
@@ -452,7 +452,7 @@ static enum rc take_message(struct reader *r, size_t i, json_t *msg)
         return bad_type(r, at, "a string");
     if (!json_is_null(calls) && asks_for_something(calls)) {
         snprintf(at, sizeof at, "messages[%zu].tool_calls", i);
-        return unsupported(r, at);
+        unsupported(r, at);
     }
     return take_content(r, i, msg);
 }
@@ -595,7 +595,7 @@ static enum rc take_all(struct reader *r, struct chat *c)
     if (rc == RC_OK)
         rc = c->route == CHAT_CHAT ? take_messages(r, c) : take_prompts(r, c);
     if (rc == RC_OK)
-        rc = refuse_unsupported(r, c->route);
+        rc = note_unsupported(r, c->route);
     if (rc == RC_OK)
         rc = take_numbers(r, &c->params);
     if (rc == RC_OK)
@@ -628,7 +628,7 @@ enum rc chat_parse(enum chat_route route, struct str body, struct arena *arena, 
         *reterr_code = CHAT_CODE_JSON;
         return rc;
     }
-    struct reader r = {.obj = root, .arena = arena, .err = err};
+    struct reader r = {.obj = root, .arena = arena, .unsupported = ret->unsupported, .err = err};
     rc = take_all(&r, ret);
     if (rc != RC_OK)
         *reterr_code = r.code;

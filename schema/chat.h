@@ -53,7 +53,8 @@ struct chat {
     bool stream, include_usage, continuous_usage;
     bool echo;
     bool add_generation_prompt;
-    json_t *template_args;      /* chat_template_kwargs, owned: chat_done; NULL: none */
+    char unsupported[48];  /* the first field that the integrated engine cannot honour, or "" */
+    json_t *template_args; /* chat_template_kwargs, owned: chat_done; NULL: none */
     struct frame_params params; /* max_tok in it is not filled in */
 };
 
