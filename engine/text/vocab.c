@@ -93,8 +93,11 @@ static bool is_ordinary(uint8_t type)
 static enum rc copy_tokens(struct vocab *v, const struct card *card, struct err *err)
 {
     size_t total = 0;
-    for (int32_t i = 0; i < card->n_vocab; i++)
+    for (int32_t i = 0; i < card->n_vocab; i++) {
+        if (card->token[i].len > CARD_TOKEN_MAX_BYTES)
+            return err_set(err, RC_CORRUPT, "token %d has %zu bytes", i, card->token[i].len);
         total += card->token[i].len;
+    }
     if (total > UINT32_MAX)
         return err_set(err, RC_CORRUPT, "vocabulary of %zu bytes", total);
     v->bytes = malloc(total + 1);
