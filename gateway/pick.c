@@ -259,8 +259,10 @@ static void add_place(struct pool *p, struct str address)
                                     .user = p};
     if (!seat)
         err_set(&err, RC_UNAVAILABLE, "too many replicas");
-    else if (engine_link_open(&opts, &open->link, &err) == RC_OK)
+    else if (engine_link_open(&opts, &open->link, &err) == RC_OK) {
         open->seat = seat;
+        open->retired = false; /* sync_pool marked every place, free ones too */
+    }
     if (err.rc != RC_OK)
         log_warn("pool.replica", "address=%s error=%s", LOG_STR(address), err.msg);
 }
