@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "base/units.h"
 
+enum { MAX_BATCH = 256 };
 enum kind { TEXT, NUMBER, FLAG };
 
 static const struct option {
@@ -28,7 +29,8 @@ static const struct option {
      "memory for KV pages in MiB; 0: four contexts, within a quarter of the free memory"},
     {"pages", "N", NUMBER, FIELD(pages), 0, 1 << 28, 0,
      "the same as a number of pages of 16 tokens; wins over --kv-mib"},
-    {"max-batch", "N", NUMBER, FIELD(max_batch), 1, 8192, 256, "rows in one step"},
+    {"max-batch", "N", NUMBER, FIELD(max_batch), 0, 8192, 0,
+     "rows in one step; 0: 256, or --max-seqs when that is more"},
     {"max-seqs", "N", NUMBER, FIELD(max_seqs), 1, 1024, 64, "requests running at once"},
     {"max-waiting", "N", NUMBER, FIELD(max_waiting), 1, 65536, 1024,
      "requests waiting; one more is refused"},
@@ -123,7 +125,7 @@ static enum rc check(const struct options *o, struct err *err)
     if (!str_is(str_of(o->role), "aggregated"))
         return err_field(err, RC_BAD_INPUT, "role", "--role is %s, this build has: aggregated",
                          o->role);
-    if (o->max_seqs > o->max_batch)
+    if (o->max_batch && o->max_seqs > o->max_batch)
         return err_field(err, RC_BAD_INPUT, "max-seqs", "--max-seqs %d is more than --max-batch %d",
                          o->max_seqs, o->max_batch);
     return RC_OK;
@@ -140,7 +142,10 @@ enum rc options_read(int argc, char **argv, struct options *ret, struct err *err
         rc = read_one(argc, argv, &at, &o, err);
     if (rc == RC_OK && !o.help && !o.version)
         rc = check(&o, err);
-    if (rc == RC_OK)
-        *ret = o;
+    if (rc != RC_OK)
+        return rc;
+    if (o.max_batch == 0)
+        o.max_batch = MAX_OF(MAX_BATCH, o.max_seqs);
+    *ret = o;
     return rc;
 }

@@ -212,6 +212,7 @@ static bool drain_messages(struct runner *r)
 {
     bool any = false;
     for (struct runner_msg *m; (m = ring_pop(&r->in)) != NULL; any = true) {
+        atomic_fetch_sub(&r->in_bytes, m->arena.used);
         handle(r, m);
         runner_msg_free(m);
     }
@@ -272,12 +273,21 @@ enum rc runner_open(struct runner *r, const struct runner_opts *opts, struct err
     return rc;
 }
 
+static bool push_in(struct runner *r, struct runner_msg *m)
+{
+    size_t bytes = m->arena.used; /* before the push: then it is the runner's */
+    if (atomic_load(&r->in_bytes) > RUNNER_IN_MAX || !ring_push(&r->in, m))
+        return false;
+    atomic_fetch_add(&r->in_bytes, bytes);
+    return true;
+}
+
 bool runner_send(struct runner *r, struct runner_msg *m)
 {
-    if (!ring_push(&r->in, m)) {
+    if (!push_in(r, m)) {
         atomic_store(&r->wants_room, true);
         /* The runner may have emptied the ring between the two: then nobody would tell us. */
-        if (!ring_push(&r->in, m))
+        if (!push_in(r, m))
             return false;
     }
     if (atomic_exchange(&r->is_asleep, false)) {

@@ -20,6 +20,7 @@
 
 enum { RUNNER_CONNS_MAX = 256, RUNNER_RING = 4096 };
 #define RUNNER_OUT_MAX (64u << 20)
+#define RUNNER_IN_MAX  (256u << 20) /* bytes of requests on their way in; one may pass it */
 
 enum runner_kind {
     RUNNER_OPEN, /* HELLO: answer with HELLO_ACK */
@@ -79,6 +80,7 @@ struct runner {
     bool has_thread;
     int wake_fd; /* eventfd */
     atomic_bool is_asleep;
+    atomic_size_t in_bytes; /* may wrap below 0 for a moment: added after the push */
     atomic_bool wants_room; /* the I/O thread found `in` full */
     /* Bytes queued at the socket of each slot; the I/O thread writes, the runner reads. */
     atomic_size_t backlog[RUNNER_CONNS_MAX];

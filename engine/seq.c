@@ -136,7 +136,7 @@ static bool ends(const struct seq *q, const struct tokenizer *tok, int32_t id)
 static enum rc push_text(struct seq *q, const struct sample_out *out, struct err *err)
 {
     if (q->logprob) {
-        ASSERT(!seq_is_full(q));
+        ASSERT(q->n_logprobs < FRAME_RUN_TOKENS_MAX);
         q->logprob[q->n_logprobs++] = *out;
     }
     return detok_push(q->detok, out->chosen.id, &q->text, err);

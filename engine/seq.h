@@ -82,10 +82,12 @@ enum rc seq_push(struct seq *q, const struct tokenizer *tok, const struct sample
 /* Moves what may still be held back (an incomplete character) into q->text: the answer is over. */
 void seq_flush(struct seq *q);
 
-/* Whether the next token may carry its log-probabilities without a frame in between. */
+enum { SEQ_TEXT_FULL = 64 << 10 };
+
+/* Whether a frame must go before the next token, even to a connection that is backed up. */
 static inline bool seq_is_full(const struct seq *q)
 {
-    return q->n_logprobs == FRAME_RUN_TOKENS_MAX;
+    return q->n_logprobs == FRAME_RUN_TOKENS_MAX || q->text.len >= SEQ_TEXT_FULL;
 }
 
 #endif

@@ -321,6 +321,29 @@ START_TEST(a_gateway_that_does_not_read_is_cut_and_others_go_on)
 }
 END_TEST
 
+/* More frames than the ring holds, while a step takes its time: the socket waits, nothing is lost.
+ */
+START_TEST(a_flood_of_frames_waits_its_turn)
+{
+    struct engine *e = engine_start(small_opts(), 0, 30000);
+    struct client *c = client_open(e->path);
+    client_hello(c);
+    struct ask a;
+    ask_init(&a, 1, 20, 3)->f.params.max_tok = 20;
+    client_submit(c, &a.f);
+    CLIENT_UNTIL(c, c->heard[1].usage.output > 0);
+    for (uint64_t nonce = 1; nonce <= 3 * RUNNER_RING; nonce++) {
+        const struct frame f = {.type = FRAME_PING, .ping = {nonce}};
+        client_send(c, &f);
+    }
+    CLIENT_UNTIL(c, c->pong == 3 * RUNNER_RING);
+    CLIENT_UNTIL(c, client_is_over(c, 1));
+    right_answer(e, c, &a);
+    client_close(c);
+    engine_stop(e);
+}
+END_TEST
+
 START_TEST(an_idle_engine_uses_no_time)
 {
     struct engine *e = engine_start(small_opts(), 0, 0);
@@ -454,6 +477,7 @@ int main(void)
     tcase_add_test(t, broken_frames_end_their_connection_and_nothing_else);
     tcase_add_test(t, frames_may_come_in_any_pieces);
     tcase_add_test(t, a_gateway_that_does_not_read_is_cut_and_others_go_on);
+    tcase_add_test(t, a_flood_of_frames_waits_its_turn);
     tcase_add_test(t, an_idle_engine_uses_no_time);
     tcase_add_test(t, a_drain_finishes_what_runs_and_refuses_what_comes);
     tcase_add_test(t, a_drain_has_a_deadline);
