@@ -122,6 +122,7 @@ static enum rc segment_read(struct recover *r, size_t i, struct err *err)
         rc = head_check(r, seg->number, r->files[i], err);
     if (rc == RC_OK)
         rc = records_read(r, seg->number, r->files[i], &seg->end, &torn, err);
+    seg->untouched = rc == RC_OK && !torn && seg->end == SEGMENT_HEAD_BYTES;
     if (rc == RC_OK && torn)
         log_warn("journal.torn", "segment=%" PRIx64 " good_bytes=%" PRIu64, seg->number, seg->end);
     return rc;
@@ -166,12 +167,12 @@ static enum rc opens_collect(struct recover *r, struct err *err)
 static enum rc tails_cut(struct recover *r, struct err *err)
 {
     enum rc rc = RC_OK;
-    for (size_t i = 0; rc == RC_OK && i < r->n_segments; i++) {
-        /* An untouched one can be appended to: shelf_reuse. */
-        bool untouched = r->segments[i].end == SEGMENT_HEAD_BYTES && i + 1 == r->n_segments;
-        if (!untouched && r->files[i].len > r->segments[i].end)
+    size_t n = r->n_segments;
+    while (n > 0 && r->segments[n - 1].untouched) /* to be appended to: shelf_reuse */
+        n--;
+    for (size_t i = 0; rc == RC_OK && i < n; i++)
+        if (r->files[i].len > r->segments[i].end)
             rc = shelf_cut(r->shelf, r->segments[i].number, r->segments[i].end, err);
-    }
     return rc;
 }
 

@@ -5,6 +5,7 @@
  * Only at start-up, before anything is appended. A torn tail (the last record of a killed process,
  * or pages that a power cut dropped) is cut off: it was never reported durable. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@
 
 struct recover_segment {
     uint64_t number, end; /* end: bytes that are good */
+    bool untouched;       /* nothing was ever written behind its head */
 };
 
 /* An OPEN without a CLOSE, in the order of the journal. */
@@ -27,7 +29,7 @@ struct recover_open {
 struct recover;
 
 /* RC_CORRUPT: a segment's head is broken or belongs to another gateway. Segments that are longer
- * than their good part are cut and synced. */
+ * than their good part are cut and synced, but for untouched ones at the end. */
 enum rc recover_new(const struct shelf *shelf, const struct cells *cells, struct recover **ret,
                     struct err *err);
 void recover_free(struct recover *r);

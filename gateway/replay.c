@@ -16,31 +16,42 @@ static enum rc current_make(const struct shelf *shelf, struct tail *t, uint64_t 
     return rc;
 }
 
+/* The last process left its spare untouched, and its current one too if it had nothing to do: they
+ * are used again, so that starting often does not eat the disk. */
 static enum rc segments_take(const struct shelf *shelf, const struct recover *r, struct tail *t,
                              struct err *err)
 {
     const struct recover_segment *old;
-    size_t n = recover_segments(r, &old);
+    size_t n = recover_segments(r, &old), used = n;
     uint64_t last = n ? old[n - 1].number : 0;
-    struct segment_file *reused = NULL;
+    struct segment_file *current = NULL;
     enum rc rc = RC_OK;
-    if (n && old[n - 1].end == SEGMENT_HEAD_BYTES)
-        rc = shelf_reuse(shelf, last, &reused, err);
-    for (size_t i = 0; rc == RC_OK && i < n - (reused != NULL); i++) {
+    while (used > 0 && old[used - 1].untouched)
+        used--;
+    if (used < n)
+        rc = shelf_reuse(shelf, old[used].number, &current, err);
+    if (rc == RC_OK && current && used + 2 == n && last == current->number + 1)
+        rc = shelf_reuse(shelf, last, &t->spare, err);
+    bool all_reused = current && used + 1 + (t->spare != NULL) == n;
+    if (rc == RC_OK && current && !all_reused) { /* of another size, or more than two */
+        segment_file_free(current);
+        current = NULL;
+    }
+    for (size_t i = 0; rc == RC_OK && i < (current ? used : n); i++) {
         rc = tail_grow(t, err);
         if (rc == RC_OK)
             tail_add_old(t, old[i].number, old[i].end);
     }
+    if (rc == RC_OK && !current)
+        return current_make(shelf, t, last + 1, err);
     if (rc == RC_OK)
         rc = tail_grow(t, err);
     if (rc != RC_OK) {
-        segment_file_free(reused);
+        segment_file_free(current);
         return rc;
     }
-    if (!reused)
-        return current_make(shelf, t, last + 1, err);
-    tail_set(t, reused);
-    return RC_OK;
+    tail_set(t, current);
+    return t->spare ? tail_grow(t, err) : RC_OK;
 }
 
 /* The engine had computed the prompt if anything at all was counted; so what was counted is the
@@ -73,7 +84,7 @@ static enum rc close_one(const struct shelf *shelf, struct tail *t, const struct
     if (rc != RC_OK)
         return rc;
     packed_close(&p, o->segment, o->offset, &row);
-    if (!tail_fits(t, &p))
+    if (!tail_fits(t, &p) && !t->spare)
         rc = current_make(shelf, t, t->current->number + 1, err);
     if (rc != RC_OK)
         return rc;

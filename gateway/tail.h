@@ -31,7 +31,7 @@ struct tail {
 void tail_init(struct tail *t);
 void tail_done(struct tail *t);
 
-/* Room in the list for one more segment: before tail_set or a spare. */
+/* Room in the list for one more segment: before tail_set, and before a spare is there. */
 enum rc tail_grow(struct tail *t, struct err *err);
 void tail_add_old(struct tail *t, uint64_t number, uint64_t end); /* before the first tail_set */
 void tail_set(struct tail *t, struct segment_file *f);            /* the current is sealed */

@@ -244,7 +244,7 @@ START_TEST(a_tail_torn_at_any_byte_is_cut_there)
 
     for (size_t at = SEGMENT_HEAD_BYTES; at <= end.end.offset; at++) {
         bool had[RECORDS];
-        struct file torn;
+        struct file torn = {0};
         tear(new_folder(torn_dir), &whole, at, (int)(at % STYLES), &torn);
         intact(f, &torn, spans, had);
         free(torn.bytes);

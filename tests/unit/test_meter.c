@@ -48,7 +48,12 @@ static int64_t fake_mono_ns(void *ctx)
 
 static int64_t fake_wall_ms(void *ctx)
 {
-    return 1700000000000 + *(int64_t *)ctx;
+    return 1700000000000 + __atomic_load_n((int64_t *)ctx, __ATOMIC_RELAXED);
+}
+
+static void advance(struct fixture *fx, int64_t ms)
+{
+    __atomic_add_fetch(&fx->now_ms, ms, __ATOMIC_RELAXED);
 }
 
 static void start(struct fixture *fx)
@@ -186,7 +191,7 @@ START_TEST(each_outcome_is_billed_by_its_rule)
     ck_assert_int_eq(reserve(&fx, "req_1", 500, &hold), RC_OK);
     ck_assert_int_eq(org_tokens(&fx), 500);
     ck_assert(meter_count(fx.meter, &hold, &table[_i].counted));
-    fx.now_ms += 1234;
+    advance(&fx, 1234);
     struct meter_end end = {.outcome = table[_i].outcome, .http_status = 200, .ttft_ms = 12};
     ck_assert_int_eq(meter_settle(fx.meter, &hold, &end, NULL, &row, &fx.err), RC_OK);
     const struct token_count *b = &table[_i].billed;
@@ -425,7 +430,7 @@ START_TEST(random_traffic_balances_at_every_moment)
     for (int step = 0; step < STEPS; step++) {
         int which = (int)(lrand48() % HOLDS);
         struct meter_hold *h = &holds[which];
-        fx.now_ms += lrand48() % 50;
+        advance(&fx, lrand48() % 50);
         if (h->state != METER_HELD) {
             snprintf(ids[which], sizeof ids[which], "req_%d", step);
             enum rc rc = reserve(&fx, ids[which], lrand48() % 800, h);
