@@ -25,7 +25,12 @@ watchSession(client, () => void router.invalidate());
 
 const root = document.getElementById("root");
 if (!root) throw new Error("the page has no root");
-createRoot(root).render(
+createRoot(root, {
+  /* A refusal that a page shows is no defect of the page; all else is told in the console. */
+  onCaughtError: (error) => {
+    if (!(error instanceof ApiError)) console.error(error);
+  },
+}).render(
   <StrictMode>
     <MantineProvider theme={theme} cssVariablesResolver={cssVariables} defaultColorScheme="auto">
       <QueryClientProvider client={client}>

@@ -30,10 +30,11 @@ const rootRoute = createRootRouteWithContext<{ client: QueryClient }>()({
 const loginRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/login",
-  validateSearch: (search: Record<string, unknown>): { next?: string } => {
-    /* Only a path of our own: a full address here would send people anywhere after log-in. */
+  validateSearch: (search: Record<string, unknown>): { next?: string | undefined } => {
+    /* A key that is left out would keep what the address says, so each is set.
+     * Only a path of our own: a full address here would send people anywhere after log-in. */
     const next = search.next;
-    return typeof next === "string" && /^\/(?![/\\])/.test(next) ? { next } : {};
+    return typeof next === "string" && /^\/(?![/\\])/.test(next) ? { next } : { next: undefined };
   },
   beforeLoad: async ({ context }) => {
     const session = await context.client.ensureQueryData(sessionQuery);

@@ -12,7 +12,7 @@ export const sessionQuery = queryOptions({
   queryFn: async (): Promise<Session | null> => {
     try {
       const session = must(await api.GET("/api/v1/session"));
-      setCsrf(session.csrf);
+      setCsrf(session.csrf ?? "");
       return session;
     } catch (err) {
       if (err instanceof ApiError && err.status === 401) return null;
@@ -37,7 +37,7 @@ export async function logIn(
   password: string,
 ): Promise<Session> {
   const session = must(await api.POST("/api/v1/session", { body: { email, password } }));
-  setCsrf(session.csrf);
+  setCsrf(session.csrf ?? "");
   client.clear(); /* nothing of whoever was here before */
   client.setQueryData(SESSION_KEY, session);
   return session;

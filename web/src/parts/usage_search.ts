@@ -19,26 +19,28 @@ export const DIMENSIONS: Record<Dimension, string> = {
 };
 
 export interface UsageSearch {
-  range?: Range; /* absent: 7d */
-  from?: string; /* YYYY-MM-DD, first day; custom only */
-  to?: string; /* last day */
-  deployment?: string;
-  by?: Dimension; /* absent: deployment */
+  range?: Range | undefined; /* absent: 7d */
+  from?: string | undefined; /* YYYY-MM-DD, first day; custom only */
+  to?: string | undefined; /* last day */
+  deployment?: string | undefined;
+  by?: Dimension | undefined; /* absent: deployment */
 }
 
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const isDay = (value: unknown): value is string =>
   typeof value === "string" && DAY.test(value) && !Number.isNaN(Date.parse(value));
 
+/* Each key is set, also to undefined: the router keeps what the address says for one left out. */
 export function readUsageSearch(search: Record<string, unknown>): UsageSearch {
   const { range, from, to, deployment, by } = search;
-  const isRange = typeof range === "string" && Object.hasOwn(RANGES, range);
+  const isOneOf = (table: object, value: unknown): value is string =>
+    typeof value === "string" && Object.hasOwn(table, value);
   return {
-    ...(isRange ? { range: range as Range } : {}),
-    ...(isDay(from) ? { from } : {}),
-    ...(isDay(to) ? { to } : {}),
-    ...(typeof deployment === "string" && deployment ? { deployment } : {}),
-    ...(typeof by === "string" && Object.hasOwn(DIMENSIONS, by) ? { by: by as Dimension } : {}),
+    range: isOneOf(RANGES, range) ? (range as Range) : undefined,
+    from: isDay(from) ? from : undefined,
+    to: isDay(to) ? to : undefined,
+    deployment: typeof deployment === "string" && deployment ? deployment : undefined,
+    by: isOneOf(DIMENSIONS, by) ? (by as Dimension) : undefined,
   };
 }
 

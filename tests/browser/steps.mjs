@@ -1,0 +1,40 @@
+/* steps - what several cases do in the playground. */
+
+/* Sends a message and waits until the answer has ended. */
+export async function ask(page, text, { maxTokens = 32 } = {}) {
+  await setLength(page, maxTokens);
+  await page.getByLabel("Message", { exact: true }).fill(text);
+  await page.getByLabel("Message", { exact: true }).press("Enter");
+  const turn = lastTurn(page);
+  await turn.and(page.locator('[data-state="done"]')).waitFor({ timeout: 90_000 });
+  return turn;
+}
+
+/* On a narrow screen the settings are folded away. */
+export async function setLength(page, maxTokens) {
+  const settings = page.getByRole("button", { name: "Settings" });
+  await page.getByLabel("Message", { exact: true }).waitFor();
+  const isFolded = (await settings.count()) > 0;
+  if (isFolded) await settings.click();
+  const field = page.getByRole("textbox", { name: "Output length" });
+  await field.fill(String(maxTokens));
+  await field.blur();
+  if (isFolded) await settings.click();
+}
+
+export const lastTurn = (page) => page.getByRole("article", { name: "Exchange" }).last();
+
+/* The exact cost of the last answer, once its row is in the ledger. */
+export async function costOf(page) {
+  const cost = lastTurn(page).locator("[data-stat=cost] [data-cost]");
+  await cost.waitFor({ timeout: 20_000 });
+  return cost.getAttribute("data-cost");
+}
+
+export async function stat(page, name) {
+  return (await lastTurn(page).locator(`[data-stat=${name}] dd`).innerText()).trim();
+}
+
+export async function requestIdOf(page) {
+  return (await lastTurn(page).locator("[data-stat=request] code").innerText()).trim();
+}
