@@ -7,10 +7,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/scoped.h"
 #include "base/units.h"
+#include "engine/model/gguf.h"
 #include "engine/text/card.h"
 #include "engine/text/tokenizer.h"
 
@@ -118,29 +120,28 @@ static inline struct str file_read(const char *path)
     return buf_view(&b);
 }
 
-/* The model's card, or NULL with a line that says why the case is skipped. */
+/* The card of the model at SLUICE_TEST_MODEL; false, with a line that says why, without one. */
 struct model_card {
     struct card card;
-    struct str blob;
+    struct gguf *gguf;
 };
 
 static inline bool model_card_open(struct model_card *m)
 {
     *m = (struct model_card){0};
-    const char *path = getenv("SLUICE_TEST_CARD");
-    if (!path) {
-        printf("skipped: SLUICE_TEST_CARD is not set\n");
+    const char *path = getenv("SLUICE_TEST_MODEL");
+    if (!path || access(path, R_OK) != 0) {
+        fprintf(stderr, "skipped: SLUICE_TEST_MODEL names no model\n");
         return false;
     }
-    m->blob = file_read(path);
-    MUST(card_unpack(m->blob, &m->card, err));
+    MUST(gguf_open(path, &m->gguf, err));
+    MUST(gguf_card(m->gguf, &m->card, err));
     return true;
 }
 
 static inline void model_card_close(struct model_card *m)
 {
-    card_done(&m->card);
-    free((void *)m->blob.p);
+    gguf_close(m->gguf);
 }
 
 /* Small, seeded, the same everywhere. */
