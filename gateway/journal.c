@@ -105,17 +105,10 @@ void journal_count(struct journal *j, struct journal_entry *e, const struct toke
     cells_put(&j->cells, e->cell, recover_owner(e->at.segment, e->at.offset), ++e->counted, tok);
 }
 
-static void sums_add(struct token_count *sum, const struct usage *row)
-{
-    /* Sums of rows that each had to pass a limit: 2^63 tokens are out of reach. */
-    sum->input += row->input_tokens;
-    sum->cached += row->cached_tokens;
-    sum->output += row->output_tokens;
-}
-
 enum rc journal_close(struct journal *j, struct journal_entry *e, const struct usage *row,
                       struct journal_wait *wait, struct err *err)
 {
+    const struct token_count tok = {row->input_tokens, row->cached_tokens, row->output_tokens};
     struct packed p;
     bool rolled;
     ASSERT(e->at.segment && packed_check(row, NULL) == RC_OK);
@@ -124,7 +117,7 @@ enum rc journal_close(struct journal *j, struct journal_entry *e, const struct u
     pthread_mutex_lock(&j->lock);
     tail_close(&j->tail, e->at, &p, &rolled);
     j->free_cells[j->n_free_cells++] = e->cell;
-    sums_add(&j->closed, row);
+    tokens_add(&j->closed, &tok);
     bool failed = j->failed;
     if (rolled)
         pthread_cond_signal(&j->keep);

@@ -194,9 +194,7 @@ enum rc meter_settle(struct meter *m, struct meter_hold *hold, const struct mete
     m->sums.settled++;
     m->sums.open--;
     m->sums.held_tok -= hold->limit.granted_tok;
-    m->sums.used.input += hold->used.input;
-    m->sums.used.cached += hold->used.cached;
-    m->sums.used.output += hold->used.output;
+    tokens_add(&m->sums.used, &hold->used);
     m->sums.cost_pico += hold->row.cost;
     pthread_mutex_unlock(&m->lock);
     return rc;
@@ -219,7 +217,8 @@ enum rc meter_check(struct meter *m, struct meter_sums *ret, struct err *err)
     pthread_mutex_lock(&m->lock);
     struct meter_sums s = m->sums;
     pthread_mutex_unlock(&m->lock);
-    int64_t used = s.used.input + s.used.cached + s.used.output;
+    int64_t used = INT64_MAX;
+    (void)tokens_sum(&s.used, &used); /* at the top: as the limits' own sum is */
 
     enum rc rc = differ("requests reserved, settled + open", s.reserved, s.settled + s.open, err);
     if (rc == RC_OK)

@@ -24,6 +24,19 @@ bool tokens_sum(const struct token_count *tok, int64_t *ret)
     return true;
 }
 
+static int64_t add_capped(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+void tokens_add(struct token_count *sum, const struct token_count *more)
+{
+    sum->input = add_capped(sum->input, more->input);
+    sum->cached = add_capped(sum->cached, more->cached);
+    sum->output = add_capped(sum->output, more->output);
+}
+
 enum rc price_cost(const struct rate *rate, const struct token_count *tok, int64_t *ret_pico,
                    struct err *err)
 {

@@ -33,6 +33,8 @@ int64_t price_cost_capped(const struct rate *rate, const struct token_count *tok
 /* Whether up to max_tok tokens of any class can be paid for: RC_BAD_INPUT when not. */
 enum rc price_fits(const struct rate *rate, int64_t max_tok, struct err *err);
 
+/* Adds class by class; a sum that would pass 63 bits stays at the top. */
+void tokens_add(struct token_count *sum, const struct token_count *more);
 bool tokens_sum(const struct token_count *tok, int64_t *ret); /* false: overflow or negative */
 
 #endif

@@ -91,9 +91,7 @@ static enum rc close_one(const struct shelf *shelf, struct tail *t, const struct
     t->open++; /* it was opened in another life */
     tail_seg_at(t, o->segment)->open++;
     tail_close(t, (struct journal_pos){o->segment, o->offset}, &p, &rolled);
-    closed->input += row.input_tokens;
-    closed->cached += row.cached_tokens;
-    closed->output += row.output_tokens;
+    tokens_add(closed, &o->counted);
     return RC_OK;
 }
 
