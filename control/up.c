@@ -270,9 +270,25 @@ static void *demo_main(void *p)
     return NULL;
 }
 
+/* With --json: demo.json itself, and nothing else on stdout. */
+static void print_demo_file(const struct up *u)
+{
+    char path[PATH_BYTES + 32], line[1024];
+    snprintf(path, sizeof path, "%s/demo.json", u->data);
+    SCOPED_FILE f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        fputs(line, stdout);
+    putchar('\n');
+    fflush(stdout);
+}
+
 static void tell_credentials(struct up *u)
 {
     const struct demo *d = &u->demo;
+    if (u->cli->json) {
+        print_demo_file(u);
+        return;
+    }
     say_line(&u->say, "\nConsole and playground  %s", d->console);
     say_line(&u->say, "  operator              %s  %s", d->operator.email, d->operator.password);
     say_line(&u->say, "  demo tenant           %s  %s", d->user.email, d->user.password);
@@ -451,7 +467,9 @@ int up_run(const struct cli *cli)
     u->lock_fd = -1;
     u->exit_code = 1;
     u->stop_fd = eventfd(0, EFD_CLOEXEC);
-    say_init(&u->say, stdout);
+    /* stderr becomes the log; steps of --json go to where it was. */
+    FILE *steps = cli->json ? fdopen(fcntl(2, F_DUPFD_CLOEXEC, 3), "w") : stdout;
+    say_init(&u->say, steps ? steps : stdout);
     signal(SIGPIPE, SIG_IGN);
     sigset_t signals;
     sigemptyset(&signals);

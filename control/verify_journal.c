@@ -49,7 +49,8 @@ struct pass {
     size_t n_marks, cap_marks;
     /* Of the journal's gateway. */
     char gateway[SEGMENT_GATEWAY_BYTES];
-    int64_t applied_segment, applied_offset, oldest_ms;
+    int64_t applied_segment, applied_offset;
+    int64_t first_seq;  /* link of the oldest CLOSE that is still there; 0: none */
     struct arena arena; /* of one row */
 };
 
@@ -112,6 +113,20 @@ static enum rc compare(struct pass *p, const struct usage *journal, const struct
     return rc;
 }
 
+static enum rc find_link(struct pass *p, struct str id, struct err *err)
+{
+    SCOPED_STMT s = NULL;
+    bool row = false;
+    enum rc rc = stmt_get(p->txn, "SELECT seq FROM usage_chain WHERE usage_id = ?1", &s, err);
+    if (rc != RC_OK)
+        return rc;
+    stmt_bind_str(s, 1, id);
+    rc = stmt_step(s, &row, err);
+    if (rc == RC_OK && row)
+        p->first_seq = stmt_i64(s, 0);
+    return rc;
+}
+
 static enum rc check_close(struct pass *p, const struct segment_close *close, uint64_t segment,
                            const struct segment_record *record, struct err *err)
 {
@@ -127,6 +142,8 @@ static enum rc check_close(struct pass *p, const struct segment_close *close, ui
         return rc;
     p->v->closes++;
     rc = row_get(p->txn, access_system(), &resource_usage, row.id, &p->arena, &ledger, err);
+    if (rc == RC_OK && p->first_seq == 0)
+        rc = find_link(p, row.id, err);
     if (rc == RC_OK)
         return compare(p, &row, &ledger, err);
     if (rc != RC_NOT_FOUND)
@@ -194,7 +211,6 @@ static enum rc check_bytes(struct pass *p, struct str file, uint64_t number, boo
     enum rc rc = RC_OK;
     if (p->gateway[0] == '\0') {
         memcpy(p->gateway, head.gateway, sizeof p->gateway);
-        p->oldest_ms = head.created_ms;
         rc = read_applied(p, err);
     }
     p->v->segments++;
@@ -299,24 +315,27 @@ static void check_pairs(struct pass *p)
     }
 }
 
-/* Whatever was admitted after the oldest segment began has its CLOSE in one that is still there. */
+/* A gateway ships in the order of its journal, and deletes its oldest segments: so whatever came to
+ * the ledger after the oldest CLOSE that is still there has its own CLOSE there too. */
 static enum rc check_rows_have_closes(struct pass *p, struct err *err)
 {
-    if (p->gateway[0] == '\0')
+    if (p->first_seq == 0)
         return RC_OK;
     size_t n = 0; /* only CLOSEs count from here on */
     for (size_t i = 0; i < p->n_marks; i++)
         if (p->marks[i].is_close == 1)
             p->marks[n++] = p->marks[i];
     p->n_marks = n;
-    if (n > 0)
-        qsort(p->marks, n, sizeof *p->marks, by_id);
+    qsort(p->marks, n, sizeof *p->marks, by_id); /* at least the one of first_seq */
     SCOPED_STMT s = NULL;
-    enum rc rc = stmt_get(p->txn, "SELECT id FROM usage WHERE gateway = ?1 AND time > ?2", &s, err);
+    enum rc rc = stmt_get(p->txn,
+                          "SELECT u.id FROM usage_chain c JOIN usage u ON u.id = c.usage_id "
+                          "WHERE c.seq > ?1 AND u.gateway = ?2",
+                          &s, err);
     if (rc != RC_OK)
         return rc;
-    stmt_bind_str(s, 1, str_of(p->gateway));
-    stmt_bind_i64(s, 2, p->oldest_ms);
+    stmt_bind_i64(s, 1, p->first_seq);
+    stmt_bind_str(s, 2, str_of(p->gateway));
     for (bool row = true;;) {
         rc = stmt_step(s, &row, err);
         if (rc != RC_OK || !row)
@@ -324,7 +343,7 @@ static enum rc check_rows_have_closes(struct pass *p, struct err *err)
         struct mark want = {0};
         struct str id = stmt_str(s, 0);
         id_hash(id, want.id);
-        if (p->n_marks == 0 || !bsearch(&want, p->marks, p->n_marks, sizeof want, by_id))
+        if (!bsearch(&want, p->marks, p->n_marks, sizeof want, by_id))
             verify_differs(p->v, false, "row " STR_FMT " is in the ledger and not in the journal",
                            STR_ARG(id));
     }
