@@ -5,15 +5,10 @@ get_target_property(engine_type sluice_engine TYPE)
 if(engine_type STREQUAL STATIC_LIBRARY)
   set_property(TARGET sluice_engine APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
 endif()
-# Under sanitizers these files get no -O3: it multiplies code that the sanitizers multiply again.
-set(path_level -O3)
-if(SLUICE_SANITIZE)
-  set(path_level -O1)
-endif()
 # gcc 12 needs minutes and a gigabyte for AddressSanitizer over unrolled vector code: there the kernels keep
 # UBSan, and the bounds that they are called with are checked around them.
 set(kernel_optimise -O3)
-if(SLUICE_SANITIZE MATCHES "address")
+if(SLUICE_SANITIZE)
   set(kernel_optimise "-O1 -fno-sanitize=address")
 endif()
 foreach(pair "avx2:-mavx2 -mfma -mf16c -mbmi2"
@@ -22,6 +17,6 @@ foreach(pair "avx2:-mavx2 -mfma -mf16c -mbmi2"
   string(REGEX REPLACE "^[^:]*:" "" flags ${pair})
   file(GLOB found ${CMAKE_SOURCE_DIR}/engine/cpu/${path}*.c)
   foreach(file ${found})
-    set_source_files_properties(${file} PROPERTIES COMPILE_FLAGS "${flags} ${path_level}")
+    set_source_files_properties(${file} PROPERTIES COMPILE_FLAGS "${flags} ${kernel_optimise}")
   endforeach()
 endforeach()
