@@ -11,6 +11,7 @@
 
 #include "engine/cpu/avx2.h"
 #include "engine/cpu/avx2_exp.h"
+#include "engine/cpu/unroll.h"
 
 #define PAGE       KV_PAGE_TOKENS
 #define HEADS_ONCE 4
@@ -60,10 +61,10 @@ ALWAYS void score_page(int G, const uint16_t *k, const float *q, int32_t D,
     __m256 sum[HEADS_ONCE][2][2];
     for (int g = 0; g < G; g++)
         sum[g][0][0] = sum[g][0][1] = sum[g][1][0] = sum[g][1][1] = _mm256_setzero_ps();
-#pragma GCC unroll 2
+    UNROLL(2)
     for (int32_t d = 0; d < D; d++, k += PAGE) {
         __m256 k0 = load_half(k), k1 = load_half(k + 8);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int g = 0; g < G; g++) {
             __m256 v = _mm256_broadcast_ss(q + g * D + d);
             __m256 *to = sum[g][d % chains];
@@ -120,10 +121,10 @@ ALWAYS void mix_columns(int G, int N, const struct kv_head *h, const int32_t *pa
             __m256 row[4];
             for (int j = 0; j < N; j++)
                 row[j] = load_half(v + 8 * j);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int g = 0; g < G; g++) {
                 __m256 p = _mm256_broadcast_ss(weight[g] + i + k);
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int j = 0; j < N; j++)
                     sum[g][j] = _mm256_fmadd_ps(row[j], p, sum[g][j]);
             }

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "engine/cpu/panel.h"
+#include "engine/cpu/unroll.h"
 
 #define ROWS_ONCE      4 /* 8 sums, 2 packed, 2 weights, 1 activation, 1 product, 1 mask */
 #define PANELS_ONCE    8 /* of 6 KB or more: half of L1 or a piece of L2 */
@@ -110,7 +111,7 @@ ALWAYS void multiply_q4(int T, const uint8_t *body, const struct rows *r, size_t
     const __m256i low = _mm256_set1_epi16(15);
     __m256i packed[2] = {_mm256_loadu_si256((const __m256i *)(const void *)body),
                          _mm256_loadu_si256((const __m256i *)(const void *)(body + 32))};
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int n = 0; n < 4; n++) {
         __m256i w[2];
         for (int h = 0; h < 2; h++) {
@@ -118,7 +119,7 @@ ALWAYS void multiply_q4(int T, const uint8_t *body, const struct rows *r, size_t
             if (n < 3)
                 w[h] = _mm256_and_si256(w[h], low);
         }
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int t = 0; t < T; t++)
             multiply_pair(r->q + (size_t)t * r->ld + col + 2 * (size_t)n, w[0], w[1], ints[t]);
     }
@@ -132,133 +133,134 @@ ALWAYS void multiply_q8(int T, const uint8_t *body, const struct rows *r, size_t
     for (int h = 0; h < 2; h++)
         w[h] =
             _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(body + 16 * h)));
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int t = 0; t < T; t++) {
         multiply_pair(r->q + (size_t)t * r->ld + col, w[0], w[1], ints[t]);
     }
 }
 
 /* The columns of one scale group of a block: exact integer sums. */
-ALWAYS void multiply_group(const struct panel_traits *t, int T, const uint8_t *body,
-                           const struct rows *r, size_t col, __m256i ints[][2])
+ALWAYS void multiply_group(int bits, int columns, int T, const uint8_t *body, const struct rows *r,
+                           size_t col, __m256i ints[][2])
 {
-    const int columns = CPU_BLOCK / t->scales;
-    if (t->bits == 4) {
-#pragma GCC unroll 4
+    if (bits == 4) {
+        UNROLL(4)
         for (int i = 0; i < columns / 8; i++)
             multiply_q4(T, body + 64 * i, r, col + 8 * (size_t)i, ints);
     } else {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < columns / 2; i++)
             multiply_q8(T, body + 32 * i, r, col + 2 * (size_t)i, ints);
     }
 }
 
-/* The next block's bytes, some blocks ahead: memory is where a decode step waits. */
+/* Some blocks ahead: memory is where a decode step waits. */
 ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
 {
     for (int i = 0; i < bytes; i += 64)
         _mm_prefetch((const char *)block + PREFETCH_BYTES + i, _MM_HINT_T0);
 }
 
-/* One panel against T rows, unpacking on the way. T and form are constants where it is inlined. */
-ALWAYS void multiply_panel(int form, int T, const uint8_t *panel, int32_t n_blocks, struct rows r,
+/* Adds group g of block b to the float sums of T rows. */
+ALWAYS void add_group(const struct panel_traits *t, int scales, int T, const uint8_t *block, int g,
+                      const struct rows *r, size_t b, __m256i ints[][2], __m256 sum[][2])
+{
+    const struct scales s = load_scales(t, block, g);
+    const bool min = g == scales - 1 && (t->has_min || t->offset != 0);
+    UNROLL(4)
+    for (int i = 0; i < T; i++) {
+        const size_t at = (size_t)i * r->blocks + b;
+        const __m256 d = _mm256_broadcast_ss(r->d + at);
+        for (int h = 0; h < 2; h++)
+            sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
+        for (int h = 0; min && h < 2; h++)
+            sum[i][h] = add_min(sum[i][h], s.m[h], r->s + at);
+    }
+}
+
+/* A panel against T rows. bits, scales and T are constants where this is inlined; what else
+ * differs between types costs a well-predicted branch for each block. */
+ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_traits *t,
+                           const uint8_t *block, int32_t n_blocks, const struct rows *r,
                            __m256 sum[][2])
 {
-    const struct panel_traits t = panel_traits_of(form);
-    const int scale_bytes = CPU_PANEL * t.scale_bytes * (t.scales + t.has_min);
-    const int group_bytes = (t.block_bytes - scale_bytes) / t.scales;
-    for (int32_t b = 0; b < n_blocks; b++, panel += t.block_bytes) {
-        prefetch_ahead(panel, t.block_bytes);
-        for (int g = 0; g < t.scales; g++) {
+    const int scale_bytes = CPU_PANEL * t->scale_bytes * (scales + t->has_min);
+    const int columns = CPU_BLOCK / scales, group_bytes = CPU_PANEL * columns * bits / 8;
+    for (int32_t b = 0; b < n_blocks; b++, block += t->block_bytes) {
+        prefetch_ahead(block, CPU_PANEL * CPU_BLOCK * bits / 8 + 64);
+        for (int g = 0; g < scales; g++) {
             __m256i ints[ROWS_ONCE][2] = {0};
-            multiply_group(&t, T, panel + scale_bytes + g * group_bytes, &r,
-                           (size_t)(b * CPU_BLOCK + g * CPU_BLOCK / t.scales), ints);
-            const struct scales s = load_scales(&t, panel, g);
-            const bool last = g == t.scales - 1;
-#pragma GCC unroll 4
-            for (int i = 0; i < T; i++) {
-                const size_t at = (size_t)i * r.blocks + (size_t)b;
-                const __m256 d = _mm256_broadcast_ss(r.d + at);
-                for (int h = 0; h < 2; h++) {
-                    sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
-                    if (last && (t.has_min || t.offset != 0))
-                        sum[i][h] = add_min(sum[i][h], s.m[h], r.s + at);
-                }
-            }
+            multiply_group(bits, columns, T, block + scale_bytes + g * group_bytes, r,
+                           (size_t)(b * CPU_BLOCK + g * columns), ints);
+            add_group(t, scales, T, block, g, r, (size_t)b, ints, sum);
         }
     }
 }
 
-ALWAYS void multiply_panels(int form, int T, const struct weight *w, int32_t p0, int32_t p1,
-                            struct rows r, bool add, float *to, size_t ld)
+/* What a call of some panels and some rows of activations is about. */
+struct task {
+    const struct weight *w;
+    struct panel_traits traits;
+    int32_t p0, p1;
+    struct rows rows;
+    bool add;
+    float *to;
+    size_t ld;
+};
+
+ALWAYS void multiply_panels(int bits, int scales, int T, const struct task *k)
 {
-    for (int32_t p = p0; p < p1; p++) {
+    const struct weight *w = k->w;
+    for (int32_t p = k->p0; p < k->p1; p++) {
         __m256 sum[ROWS_ONCE][2];
         for (int i = 0; i < T; i++)
             sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-        multiply_panel(form, T, w->data + (size_t)p * w->panel_bytes, w->n_cols / CPU_BLOCK, r,
-                       sum);
+        multiply_panel(bits, scales, T, &k->traits, w->data + (size_t)p * w->panel_bytes,
+                       w->n_cols / CPU_BLOCK, &k->rows, sum);
         for (int i = 0; i < T; i++)
-            put_rows(sum[i], w->n_rows - p * CPU_PANEL, add,
-                     to + (size_t)i * ld + (size_t)(p - p0) * CPU_PANEL);
+            put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add,
+                     k->to + (size_t)i * k->ld + (size_t)(p - k->p0) * CPU_PANEL);
     }
 }
 
-ALWAYS void rows_of(int T, const struct weight *w, int32_t p0, int32_t p1, struct rows r, bool add,
-                    float *to, size_t ld)
+/* One function for each number of rows and each kind of integer. */
+#define MULTIPLY_KIND(name, bits, scales)                                                          \
+    static void name(const struct task *k, int32_t T)                                              \
+    {                                                                                              \
+        if (T == 1)                                                                                \
+            multiply_panels(bits, scales, 1, k);                                                   \
+        else if (T == 2)                                                                           \
+            multiply_panels(bits, scales, 2, k);                                                   \
+        else                                                                                       \
+            multiply_panels(bits, scales, 4, k);                                                   \
+    }
+MULTIPLY_KIND(multiply_4_bits, 4, 1)
+MULTIPLY_KIND(multiply_8_bits, 8, 1)
+MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2)
+
+/* The most rows, of 1, 2 and 4, that n still has. */
+static int32_t turn_of(int32_t n)
 {
-    switch (w->form) {
-    case PANEL_Q4_1:
-        multiply_panels(PANEL_Q4_1, T, w, p0, p1, r, add, to, ld);
-        break;
-    case PANEL_Q4_0:
-        multiply_panels(PANEL_Q4_0, T, w, p0, p1, r, add, to, ld);
-        break;
-    case PANEL_Q4_K:
-        multiply_panels(PANEL_Q4_K, T, w, p0, p1, r, add, to, ld);
-        break;
-    case PANEL_Q8_0:
-        multiply_panels(PANEL_Q8_0, T, w, p0, p1, r, add, to, ld);
-        break;
-    case PANEL_Q5:
-        multiply_panels(PANEL_Q5, T, w, p0, p1, r, add, to, ld);
-        break;
-    default:
-        multiply_panels(PANEL_Q6_K, T, w, p0, p1, r, add, to, ld);
-        break;
-    }
+    return n >= 4 ? 4 : n >= 2 ? 2 : 1;
 }
 
-static void multiply_rows(const struct weight *w, int32_t p0, int32_t p1, struct rows r, int32_t T,
-                          bool add, float *to, size_t ld)
-{
-    switch (T) {
-    case 1:
-        rows_of(1, w, p0, p1, r, add, to, ld);
-        break;
-    case 2:
-        rows_of(2, w, p0, p1, r, add, to, ld);
-        break;
-    case 3:
-        rows_of(3, w, p0, p1, r, add, to, ld);
-        break;
-    default:
-        rows_of(4, w, p0, p1, r, add, to, ld);
-        break;
-    }
-}
-
-/* Some panels at a time, so that the second turn of rows finds them in the cache. */
+/* Some panels at a time, so that the next turn of rows finds them in the cache. */
 static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
                         int32_t t0, int32_t T, bool add, float *to, size_t ld)
 {
-    const int32_t turns = (T + ROWS_ONCE - 1) / ROWS_ONCE;
-    for (int32_t p = p0; p < p1; p += PANELS_ONCE, to += PANELS_ONCE * CPU_PANEL) {
-        int32_t end = p + PANELS_ONCE < p1 ? p + PANELS_ONCE : p1;
-        for (int32_t i = 0; i < turns; i++) { /* turns of nearly equal size */
-            int32_t from = T * i / turns, n = T * (i + 1) / turns - from;
-            multiply_rows(w, p, end, rows_from(a, t0 + from), n, add, to + (size_t)from * ld, ld);
+    struct task k = {.w = w, .traits = panel_traits_of(w->form), .add = add, .ld = ld};
+    for (k.p0 = p0; k.p0 < p1; k.p0 = k.p1, to += PANELS_ONCE * CPU_PANEL) {
+        k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
+        for (int32_t t = 0, n; t < T; t += n) {
+            n = turn_of(T - t);
+            k.rows = rows_from(a, t0 + t);
+            k.to = to + (size_t)t * ld;
+            if (k.traits.bits == 4)
+                multiply_4_bits(&k, n);
+            else if (k.traits.scales == 1)
+                multiply_8_bits(&k, n);
+            else
+                multiply_8_bits_2_scales(&k, n);
         }
     }
 }
@@ -288,11 +290,11 @@ ALWAYS void float_panels(int form, int NP, int T, const struct weight *w, int32_
     for (int i = 0; i < NP * T; i++)
         sum[i][0] = sum[i][1] = _mm256_setzero_ps();
     for (int32_t k = 0; k < w->n_cols; k++, panel += step) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < NP; i++) {
             __m256 c[2];
             load_column(form, panel + (size_t)i * w->panel_bytes, c);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int t = 0; t < T; t++) {
                 __m256 v = _mm256_broadcast_ss(x + (size_t)t * ldx + k);
                 sum[i * T + t][0] = _mm256_fmadd_ps(c[0], v, sum[i * T + t][0]);

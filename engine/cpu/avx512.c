@@ -18,6 +18,7 @@
 
 #include "engine/cpu/avx2.h"
 #include "engine/cpu/panel.h"
+#include "engine/cpu/unroll.h"
 
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                    int32_t T, bool add, float *to, size_t ld, void *scratch);
@@ -36,7 +37,7 @@ ALWAYS __m512 load_scale(const uint8_t *at, int bytes)
 /* n of 16 rows of results. */
 ALWAYS void put_rows(__m512 sum, int32_t n, bool add, float *to)
 {
-    const __mmask16 rows = n >= CPU_PANEL ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+    const __mmask16 rows = (__mmask16)(n >= CPU_PANEL ? 0xffffu : (1u << n) - 1);
     if (add)
         sum = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, to), sum);
     _mm512_mask_storeu_ps(to, rows, sum);
@@ -58,7 +59,7 @@ static struct rows rows_from(const struct act *a, int32_t t)
 /* 2 columns of 16 rows against T rows of activations. */
 ALWAYS void multiply_pairs(int T, __m512i w, const struct rows *r, size_t col, __m512i *ints)
 {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int t = 0; t < T; t++) {
         int32_t pair;
         memcpy(&pair, r->q + (size_t)t * r->ld + col, sizeof(pair));
@@ -67,13 +68,12 @@ ALWAYS void multiply_pairs(int T, __m512i w, const struct rows *r, size_t col, _
 }
 
 /* The columns of one scale group of a block: exact integer sums. */
-ALWAYS void multiply_group(const struct panel_traits *t, int T, const uint8_t *body,
-                           const struct rows *r, size_t col, __m512i *ints)
+ALWAYS void multiply_group(int bits, int columns, int T, const uint8_t *body, const struct rows *r,
+                           size_t col, __m512i *ints)
 {
-    const int columns = CPU_BLOCK / t->scales;
     const __m512i low = _mm512_set1_epi16(15);
-    if (t->bits == 4) {
-#pragma GCC unroll 4
+    if (bits == 4) {
+        UNROLL(4)
         for (int i = 0; i < columns / 8; i++, body += 64, col += 8) {
             const __m512i v = _mm512_loadu_si512((const void *)body);
             multiply_pairs(T, _mm512_and_si512(v, low), r, col, ints);
@@ -82,7 +82,7 @@ ALWAYS void multiply_group(const struct panel_traits *t, int T, const uint8_t *b
             multiply_pairs(T, _mm512_srli_epi16(v, 12), r, col + 6, ints);
         }
     } else {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < columns / 2; i++, body += 32, col += 2)
             multiply_pairs(T, _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)body)), r, col,
                            ints);
@@ -95,71 +95,89 @@ ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
         __builtin_prefetch(block + PREFETCH_BYTES + i);
 }
 
-/* One panel against T rows. T and form are constants where it is inlined. */
-ALWAYS void multiply_panel(int form, int T, const uint8_t *panel, int32_t n_blocks, struct rows r,
+/* Adds group g of block b to the float sums of T rows: avx2's line, 16 lanes of it. */
+ALWAYS void add_group(const struct panel_traits *t, int scales, int T, const uint8_t *block, int g,
+                      const struct rows *r, size_t b, const __m512i *ints, __m512 *sum)
+{
+    const int scale_row = CPU_PANEL * t->scale_bytes;
+    const bool min = g == scales - 1 && (t->has_min || t->offset != 0);
+    const __m512 d_weight = load_scale(block + g * scale_row, t->scale_bytes);
+    const __m512 m_weight = t->has_min ? load_scale(block + scales * scale_row, t->scale_bytes)
+                                       : _mm512_mul_ps(d_weight, _mm512_set1_ps((float)-t->offset));
+    UNROLL(8)
+    for (int i = 0; i < T; i++) {
+        const size_t at = (size_t)i * r->blocks + b;
+        const __m512 d = _mm512_mul_ps(d_weight, _mm512_set1_ps(r->d[at]));
+        sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints[i]), d, sum[i]);
+        if (min)
+            sum[i] = _mm512_fmadd_ps(m_weight, _mm512_set1_ps(r->s[at]), sum[i]);
+    }
+}
+
+/* A panel against T rows. bits, scales and T are constants where this is inlined. */
+ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_traits *t,
+                           const uint8_t *block, int32_t n_blocks, const struct rows *r,
                            __m512 *sum)
 {
-    const struct panel_traits t = panel_traits_of(form);
-    const int scale_row = CPU_PANEL * t.scale_bytes;
-    const int scale_bytes = scale_row * (t.scales + t.has_min);
-    const int group_bytes = (t.block_bytes - scale_bytes) / t.scales;
-    for (int32_t b = 0; b < n_blocks; b++, panel += t.block_bytes) {
-        prefetch_ahead(panel, t.block_bytes);
-        for (int g = 0; g < t.scales; g++) {
+    const int scale_bytes = CPU_PANEL * t->scale_bytes * (scales + t->has_min);
+    const int columns = CPU_BLOCK / scales, group_bytes = CPU_PANEL * columns * bits / 8;
+    for (int32_t b = 0; b < n_blocks; b++, block += t->block_bytes) {
+        prefetch_ahead(block, CPU_PANEL * CPU_BLOCK * bits / 8 + 64);
+        for (int g = 0; g < scales; g++) {
             __m512i ints[ROWS_ONCE];
+            UNROLL(8)
             for (int i = 0; i < T; i++)
                 ints[i] = _mm512_setzero_si512();
-            multiply_group(&t, T, panel + scale_bytes + g * group_bytes, &r,
-                           (size_t)(b * CPU_BLOCK + g * CPU_BLOCK / t.scales), ints);
-            const __m512 d_weight = load_scale(panel + g * scale_row, t.scale_bytes);
-            const __m512 m_weight = t.has_min
-                                        ? load_scale(panel + t.scales * scale_row, t.scale_bytes)
-                                        : _mm512_mul_ps(d_weight, _mm512_set1_ps((float)-t.offset));
-            const bool min = g == t.scales - 1 && (t.has_min || t.offset != 0);
-#pragma GCC unroll 8
-            for (int i = 0; i < T; i++) {
-                const size_t at = (size_t)i * r.blocks + (size_t)b;
-                const __m512 d = _mm512_mul_ps(d_weight, _mm512_set1_ps(r.d[at]));
-                sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints[i]), d, sum[i]);
-                if (min)
-                    sum[i] = _mm512_fmadd_ps(m_weight, _mm512_set1_ps(r.s[at]), sum[i]);
-            }
+            multiply_group(bits, columns, T, block + scale_bytes + g * group_bytes, r,
+                           (size_t)(b * CPU_BLOCK + g * columns), ints);
+            add_group(t, scales, T, block, g, r, (size_t)b, ints, sum);
         }
     }
 }
 
-ALWAYS void multiply_panels(int form, int T, const struct weight *w, int32_t p0, int32_t p1,
-                            struct rows r, bool add, float *to, size_t ld)
+/* What a call of some panels and some rows of activations is about. */
+struct task {
+    const struct weight *w;
+    struct panel_traits traits;
+    int32_t p0, p1;
+    struct rows rows;
+    bool add;
+    float *to;
+    size_t ld;
+};
+
+ALWAYS void multiply_panels(int bits, int scales, int T, const struct task *k)
 {
-    for (int32_t p = p0; p < p1; p++, to += CPU_PANEL) {
+    const struct weight *w = k->w;
+    float *to = k->to;
+    for (int32_t p = k->p0; p < k->p1; p++, to += CPU_PANEL) {
         __m512 sum[ROWS_ONCE];
+        UNROLL(8)
         for (int i = 0; i < T; i++)
             sum[i] = _mm512_setzero_ps();
-        multiply_panel(form, T, w->data + (size_t)p * w->panel_bytes, w->n_cols / CPU_BLOCK, r,
-                       sum);
+        multiply_panel(bits, scales, T, &k->traits, w->data + (size_t)p * w->panel_bytes,
+                       w->n_cols / CPU_BLOCK, &k->rows, sum);
         for (int i = 0; i < T; i++)
-            put_rows(sum[i], w->n_rows - p * CPU_PANEL, add, to + (size_t)i * ld);
+            put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
     }
 }
 
-ALWAYS void multiply_rows(int form, const struct weight *w, int32_t p0, int32_t p1, struct rows r,
-                          int32_t T, bool add, float *to, size_t ld)
-{
-    switch (T) {
-    case 1:
-        multiply_panels(form, 1, w, p0, p1, r, add, to, ld);
-        break;
-    case 2:
-        multiply_panels(form, 2, w, p0, p1, r, add, to, ld);
-        break;
-    case 4:
-        multiply_panels(form, 4, w, p0, p1, r, add, to, ld);
-        break;
-    default:
-        multiply_panels(form, 8, w, p0, p1, r, add, to, ld);
-        break;
+/* One function for each number of rows and each kind of integer. */
+#define MULTIPLY_KIND(name, bits, scales)                                                          \
+    static void name(const struct task *k, int32_t T)                                              \
+    {                                                                                              \
+        if (T == 1)                                                                                \
+            multiply_panels(bits, scales, 1, k);                                                   \
+        else if (T == 2)                                                                           \
+            multiply_panels(bits, scales, 2, k);                                                   \
+        else if (T == 4)                                                                           \
+            multiply_panels(bits, scales, 4, k);                                                   \
+        else                                                                                       \
+            multiply_panels(bits, scales, 8, k);                                                   \
     }
-}
+MULTIPLY_KIND(multiply_4_bits, 4, 1)
+MULTIPLY_KIND(multiply_8_bits, 8, 1)
+MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2)
 
 /* The most rows, of 1, 2, 4 and 8, that n still has. */
 static int32_t turn_of(int32_t n)
@@ -168,14 +186,22 @@ static int32_t turn_of(int32_t n)
 }
 
 /* Some panels at a time, so that the next turn of rows finds them in the cache. */
-ALWAYS void matmul_ints(int form, const struct weight *w, int32_t p0, int32_t p1,
-                        const struct act *a, int32_t t0, int32_t T, bool add, float *to, size_t ld)
+static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
+                        int32_t t0, int32_t T, bool add, float *to, size_t ld)
 {
-    for (int32_t p = p0; p < p1; p += PANELS_ONCE, to += PANELS_ONCE * CPU_PANEL) {
-        const int32_t end = p + PANELS_ONCE < p1 ? p + PANELS_ONCE : p1;
+    struct task k = {.w = w, .traits = panel_traits_of(w->form), .add = add, .ld = ld};
+    for (k.p0 = p0; k.p0 < p1; k.p0 = k.p1, to += PANELS_ONCE * CPU_PANEL) {
+        k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
         for (int32_t t = 0, n; t < T; t += n) {
             n = turn_of(T - t);
-            multiply_rows(form, w, p, end, rows_from(a, t0 + t), n, add, to + (size_t)t * ld, ld);
+            k.rows = rows_from(a, t0 + t);
+            k.to = to + (size_t)t * ld;
+            if (k.traits.bits == 4)
+                multiply_4_bits(&k, n);
+            else if (k.traits.scales == 1)
+                multiply_8_bits(&k, n);
+            else
+                multiply_8_bits_2_scales(&k, n);
         }
     }
 }
@@ -183,29 +209,10 @@ ALWAYS void matmul_ints(int form, const struct weight *w, int32_t p0, int32_t p1
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                    int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
-    switch (w->form) {
-    case PANEL_Q4_1:
-        matmul_ints(PANEL_Q4_1, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    case PANEL_Q4_0:
-        matmul_ints(PANEL_Q4_0, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    case PANEL_Q4_K:
-        matmul_ints(PANEL_Q4_K, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    case PANEL_Q8_0:
-        matmul_ints(PANEL_Q8_0, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    case PANEL_Q5:
-        matmul_ints(PANEL_Q5, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    case PANEL_Q6_K:
-        matmul_ints(PANEL_Q6_K, w, p0, p1, a, t0, T, add, to, ld);
-        break;
-    default: /* float weights are bound by memory; 256 bits are enough */
+    if (panel_traits_of(w->form).bits == 0) /* bound by memory: 256 bits are enough */
         avx2_matmul(w, p0, p1, a, t0, T, add, to, ld, scratch);
-        break;
-    }
+    else
+        matmul_ints(w, p0, p1, a, t0, T, add, to, ld);
 }
 
 #ifndef SLUICE_SIMDE
