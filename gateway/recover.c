@@ -116,14 +116,13 @@ static enum rc records_read(struct recover *r, uint64_t number, struct str file,
 static enum rc segment_read(struct recover *r, size_t i, struct err *err)
 {
     struct recover_segment *seg = &r->segments[i];
-    bool torn = false;
     enum rc rc = shelf_load(r->shelf, seg->number, &r->files[i], err);
     if (rc == RC_OK)
         rc = head_check(r, seg->number, r->files[i], err);
     if (rc == RC_OK)
-        rc = records_read(r, seg->number, r->files[i], &seg->end, &torn, err);
-    seg->untouched = rc == RC_OK && !torn && seg->end == SEGMENT_HEAD_BYTES;
-    if (rc == RC_OK && torn)
+        rc = records_read(r, seg->number, r->files[i], &seg->end, &seg->torn, err);
+    seg->untouched = rc == RC_OK && !seg->torn && seg->end == SEGMENT_HEAD_BYTES;
+    if (rc == RC_OK && seg->torn)
         log_warn("journal.torn", "segment=%" PRIx64 " good_bytes=%" PRIu64, seg->number, seg->end);
     return rc;
 }
@@ -170,9 +169,14 @@ static enum rc tails_cut(struct recover *r, struct err *err)
     size_t n = r->n_segments;
     while (n > 0 && r->segments[n - 1].untouched) /* to be appended to: shelf_reuse */
         n--;
-    for (size_t i = 0; rc == RC_OK && i < n; i++)
-        if (r->files[i].len > r->segments[i].end)
-            rc = shelf_cut(r->shelf, r->segments[i].number, r->segments[i].end, err);
+    for (size_t i = 0; rc == RC_OK && i < n; i++) {
+        const struct recover_segment *seg = &r->segments[i];
+        /* What lies behind a tear is passed over, here and by every later start, but kept for
+         * people: it may be a bad sector and not a crash. */
+        uint64_t keep = seg->torn ? r->files[i].len : seg->end;
+        if (keep < r->files[i].len || seg->torn)
+            rc = shelf_cut(r->shelf, seg->number, keep, err);
+    }
     return rc;
 }
 

@@ -17,6 +17,7 @@
 struct recover_segment {
     uint64_t number, end; /* end: bytes that are good */
     bool untouched;       /* nothing was ever written behind its head */
+    bool torn;            /* something that is no record lies behind end */
 };
 
 /* An OPEN without a CLOSE, in the order of the journal. */
@@ -28,8 +29,8 @@ struct recover_open {
 
 struct recover;
 
-/* RC_CORRUPT: a segment's head is broken or belongs to another gateway. Segments that are longer
- * than their good part are cut and synced, but for untouched ones at the end. */
+/* RC_CORRUPT: a segment's head is broken or belongs to another gateway. The zeros
+ * behind the records are cut off and all is synced, but for untouched segments at the end. */
 enum rc recover_new(const struct shelf *shelf, const struct cells *cells, struct recover **ret,
                     struct err *err);
 void recover_free(struct recover *r);
