@@ -1,101 +1,148 @@
-/* replay.c - runs a fuzz target without libFuzzer: each file of its corpus, then seeded mutations
- * of them, so that every build covers every parser of foreign bytes. Usage: fuzz_x [FOLDER] */
+/* replay.c - stands in for libFuzzer where the compiler has none: runs the target over every file
+ * of the corpus folder given, and over seeded mutations of each.
+ *
+ *   fuzz_x [CORPUS [ROUNDS]]      without a corpus: mutations of nothing
+ *
+ * The seed and the number of rounds are fixed, so a failure comes back; the clock only ends a run
+ * that takes too long on a slow machine. */
+
 #include <dirent.h>
-#include <stdint.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/scoped.h"
+#include "base/units.h"
+
+#define ENTRY_MAX   (256 * KIB)
+#define ENTRIES_MAX 1000
+#define ROUNDS      20000
+#define TIME_MS     (20 * MS_PER_SEC)
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { FILES_MAX = 256, FILE_MAX_BYTES = 1 << 20, MUTATIONS = 20000, GROWTH = 64 };
-
-struct corpus {
-    uint8_t *bytes[FILES_MAX];
-    size_t len[FILES_MAX];
-    size_t n;
-};
-
-static uint64_t state = 0x9E3779B97F4A7C15u;
-
-static size_t rnd(size_t below)
+static uint64_t next(uint64_t *s)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return below ? (size_t)(state % below) : 0;
+    uint64_t z = (*s += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
 }
 
-static void add_file(struct corpus *c, const char *folder, const char *name)
+/* In memory of just its size, so that a sanitizer sees one byte too far. */
+static void run_one(const char *p, size_t n)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *f = fopen(path, "rb");
-    uint8_t *p = malloc(FILE_MAX_BYTES);
-    if (f && p) {
-        c->len[c->n] = fread(p, 1, FILE_MAX_BYTES, f);
-        c->bytes[c->n++] = p;
-    } else {
-        free(p);
+    uint8_t *data = malloc(n ? n : 1);
+    if (!data)
+        return;
+    if (n)
+        memcpy(data, p, n);
+    LLVMFuzzerTestOneInput(data, n);
+    free(data);
+}
+
+/* One change: a bit, a byte, a number, a cut, a part twice, a part of itself elsewhere. */
+static size_t mutate(char *p, size_t n, size_t cap, uint64_t *seed)
+{
+    static const char edge[] = {0,   1,   0x7f, (char)0x80, (char)0xff, '\n',
+                                '{', '}', '"',  '%',        '\'',       ' '};
+    if (n == 0) {
+        p[0] = (char)next(seed);
+        return 1;
     }
-    if (f)
-        fclose(f);
-}
-
-static void load(struct corpus *c, const char *folder)
-{
-    DIR *d = folder ? opendir(folder) : NULL;
-    for (struct dirent *e; d && (e = readdir(d)) && c->n < FILES_MAX;)
-        if (e->d_name[0] != '.')
-            add_file(c, folder, e->d_name);
-    if (d)
-        closedir(d);
-}
-
-/* One to eight edits: flip a bit, write an edge value, cut, repeat a piece. */
-static size_t mutate(uint8_t *p, size_t len, size_t cap)
-{
-    static const uint8_t edge[] = {0, 1, 0x7f, 0x80, 0xff, '"', '\\', '{'};
-    for (size_t edits = 1 + rnd(8); edits; edits--) {
-        size_t at = rnd(len), n = rnd(len - at), how = rnd(6);
-        if (how == 0 && len < cap)
-            p[len++] = (uint8_t)rnd(256);
-        else if (len == 0)
-            continue;
-        else if (how <= 2)
-            p[at] = (uint8_t)(p[at] ^ (1u << rnd(8)));
-        else if (how == 3)
-            p[at] = edge[rnd(sizeof edge)];
-        else if (how == 4)
-            len -= rnd(len - at + 1);
-        else if (n <= GROWTH && len + n <= cap) {
-            memmove(p + at + n, p + at, len - at);
-            len += n;
-        }
+    size_t at = next(seed) % n, len = 1 + next(seed) % MIN_OF(n - at, (size_t)64);
+    size_t to = next(seed) % n;
+    switch (next(seed) % 7) {
+    case 0:
+        p[at] = (char)(p[at] ^ (1 << next(seed) % 8));
+        return n;
+    case 1:
+        p[at] = edge[next(seed) % sizeof(edge)];
+        return n;
+    case 2:
+        for (size_t i = at; i < MIN_OF(at + 4, n); i++)
+            p[i] = (char)(next(seed) % 2 ? 0xff : 0);
+        return n;
+    case 3:
+        return at;
+    case 4:
+        memmove(p + at, p + at + len, n - at - len);
+        return n - len;
+    case 5:
+        if (n + len > cap)
+            return n;
+        memmove(p + at + len, p + at, n - at);
+        return n + len;
+    default:
+        memmove(p + to, p + at, MIN_OF(len, n - to));
+        return n;
     }
-    return len;
+}
+
+static bool read_entry(const char *dir, const char *name, struct buf *b)
+{
+    char path[4096], part[4096];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    SCOPED_FILE f = fopen(path, "rb");
+    buf_clear(b);
+    for (size_t n; f && (n = fread(part, 1, sizeof(part), f)) > 0;)
+        buf_add(b, part, n);
+    return f && !b->failed;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int is_file(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+/* A few changes on top of each other, starting from the entry each time. */
+static void run_mutations(const struct buf *entry, size_t rounds, int64_t deadline_ms,
+                          uint64_t *seed)
+{
+    size_t cap = entry->len + 1024;
+    char *p = malloc(cap);
+    for (size_t i = 0; p && i < rounds && clock_mono_ms(clock_system()) < deadline_ms; i++) {
+        size_t n = entry->len;
+        if (n)
+            memcpy(p, entry->p, n);
+        for (size_t k = 1 + next(seed) % 4; k-- > 0;)
+            n = mutate(p, n, cap, seed);
+        run_one(p, n);
+    }
+    free(p);
 }
 
 int main(int argc, char **argv)
 {
-    struct corpus c = {0};
-    load(&c, argc > 1 ? argv[1] : NULL);
-    LLVMFuzzerTestOneInput((const uint8_t *)"", 0);
-    for (size_t i = 0; i < c.n; i++)
-        LLVMFuzzerTestOneInput(c.bytes[i], c.len[i]);
-    size_t cap = FILE_MAX_BYTES + 8 * GROWTH;
-    uint8_t *p = malloc(cap);
-    for (int i = 0; p && i < MUTATIONS; i++) {
-        size_t from = rnd(c.n), len = c.n ? c.len[from] : rnd(GROWTH);
-        for (size_t k = 0; !c.n && k < len; k++)
-            p[k] = (uint8_t)rnd(256);
-        if (c.n)
-            memcpy(p, c.bytes[from], len);
-        LLVMFuzzerTestOneInput(p, mutate(p, len, cap));
+    struct dirent **list = NULL;
+    size_t rounds = argc > 2 ? (size_t)strtoul(argv[2], NULL, 10) : ROUNDS;
+    int n = argc > 1 ? scandir(argv[1], &list, is_file, by_name) : 0;
+    int64_t begin_ms = clock_mono_ms(clock_system());
+    uint64_t seed = 1;
+    SCOPED_BUF entry;
+    buf_init(&entry, ENTRY_MAX);
+    if (n <= 0) {
+        run_one(NULL, 0);
+        run_mutations(&entry, rounds, begin_ms + TIME_MS, &seed);
     }
-    printf("%zu files, %d mutations\n", c.n, MUTATIONS);
-    free(p);
-    for (size_t i = 0; i < c.n; i++)
-        free(c.bytes[i]);
+    for (int i = 0; i < n; i++) {
+        if (i < ENTRIES_MAX && read_entry(argv[1], list[i]->d_name, &entry)) {
+            run_one(entry.p, entry.len);
+            /* Each entry gets its share of the time, so that none is left out. */
+            run_mutations(&entry, rounds, begin_ms + TIME_MS * (i + 1) / n, &seed);
+        }
+        free(list[i]);
+    }
+    free(list);
+    printf("%d entries, %zu mutations each at most, %lld ms\n", n > 0 ? n : 0, rounds,
+           (long long)(clock_mono_ms(clock_system()) - begin_ms));
     return 0;
 }
