@@ -1,6 +1,15 @@
 /* cases_playground - messages and answers. */
 import assert from "node:assert/strict";
-import { ask, costOf, lastTurn, requestIdOf, setLength, stat } from "./steps.mjs";
+import {
+  ask,
+  costOf,
+  lastTurn,
+  modelsStatus,
+  msUntilRefused,
+  requestIdOf,
+  setLength,
+  stat,
+} from "./steps.mjs";
 
 const LONG = "Tell a very long story about a river, with many chapters.";
 
@@ -202,12 +211,13 @@ export const playgroundCases = {
     assert.ok(!stored.includes(key.key.slice(-20)), "the secret is in the browser's storage");
     const hour = (Date.parse(key.expires_at) - Date.now()) / 3_600_000;
     assert.ok(hour > 0.9 && hour <= 1.01, `it lives for ${hour} hours`);
+    const gateway = await page.evaluate(
+      async () => (await (await fetch("/api/v1/session")).json()).openai_base_url,
+    );
+    assert.equal(await modelsStatus(gateway, key.key), 200);
     await page.goto(`${system.base}/keys`);
-    await page.getByRole("switch", { name: "Show ended keys" }).click();
-    await page
-      .getByRole("row")
-      .filter({ hasText: key.public_id })
-      .getByText("revoked")
-      .waitFor();
+    await page.getByRole("table", { name: "API keys" }).waitFor();
+    assert.equal(await page.getByRole("row").filter({ hasText: key.public_id }).count(), 0);
+    assert.ok((await msUntilRefused(gateway, key.key)) < 1500);
   },
 };

@@ -38,3 +38,20 @@ export async function stat(page, name) {
 export async function requestIdOf(page) {
   return (await lastTurn(page).locator("[data-stat=request] code").innerText()).trim();
 }
+
+/* What the gateway answers to a key that asks for the models. */
+export async function modelsStatus(base, key) {
+  const response = await fetch(`${base}/models`, { headers: { authorization: `Bearer ${key}` } });
+  await response.arrayBuffer();
+  return response.status;
+}
+
+/* How many milliseconds it takes until a key is refused; gives up after 5 s. */
+export async function msUntilRefused(base, key) {
+  const start = Date.now();
+  while (Date.now() - start < 5000) {
+    if ((await modelsStatus(base, key)) === 401) return Date.now() - start;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error("the key still works after 5 s");
+}

@@ -5,8 +5,12 @@ import type { Key } from "./types";
 
 export const keysQuery = queryOptions({
   queryKey: ["keys"],
-  queryFn: () =>
-    readAll(async (query) => must(await api.GET("/api/v1/keys", { params: { query } }))),
+  queryFn: async () => {
+    const keys = await readAll(async (query) =>
+      must(await api.GET("/api/v1/keys", { params: { query } })),
+    );
+    return keys.sort((a, b) => b.created_at.localeCompare(a.created_at)); /* newest first */
+  },
 });
 
 export interface NewKey {
@@ -28,12 +32,18 @@ export async function createKey(wanted: NewKey): Promise<KeyWithSecret> {
   );
 }
 
+/* A revoked key is refused from now on; its name stays, for the usage that it has. */
 export async function revokeKey(id: string) {
+  await api.PATCH("/api/v1/keys/{id}", { params: { path: { id } }, body: { status: "revoked" } });
+}
+
+/* A deleted key is refused too, and leaves nothing but its id in the usage. */
+export async function deleteKey(id: string) {
   await api.DELETE("/api/v1/keys/{id}", { params: { path: { id } } });
 }
 
 /* While the page goes away: nobody is left to read the answer, but the request still leaves. */
-export function revokeKeyOnLeave(id: string) {
+export function deleteKeyOnLeave(id: string) {
   void fetch(`/api/v1/keys/${encodeURIComponent(id)}`, {
     method: "DELETE",
     keepalive: true,

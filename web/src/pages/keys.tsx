@@ -1,9 +1,9 @@
-/* keys - API keys: what there is, a new one (its secret is shown once), revoking one. */
+/* keys - API keys: what there is, a new one (its secret is shown once), the end of one. */
 import { Button, Code, Group, Modal, Stack, Switch, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
-import { type KeyState, keyState, keysQuery, revokeKey } from "../api/keys";
+import { useRef, useState } from "react";
+import { type KeyState, keyState, keysQuery, deleteKey, revokeKey } from "../api/keys";
 import { useSession } from "../api/session";
 import type { Key } from "../api/types";
 import { CopyButton } from "../parts/copy_button";
@@ -20,7 +20,7 @@ export function KeysPage() {
   const keys = useQuery(keysQuery);
   const [isMaking, making] = useDisclosure(false);
   const [showsEnded, setShowsEnded] = useState(false);
-  const [toRevoke, setToRevoke] = useState<Key | null>(null);
+  const [toEnd, setToEnd] = useState<Key | null>(null);
   const make = (
     <Button size="sm" leftSection={<Icon name="plus" size={16} />} onClick={making.open}>
       New key
@@ -61,7 +61,7 @@ export function KeysPage() {
             return (
               <DataTable
                 label="API keys"
-                columns={columns(setToRevoke)}
+                columns={columns(setToEnd)}
                 rows={rows}
                 rowKey={(key) => key.id}
                 minWidth={820}
@@ -72,7 +72,7 @@ export function KeysPage() {
         </Await>
       </Section>
       <NewKeyDialog isOpen={isMaking} onClose={making.close} />
-      <RevokeDialog target={toRevoke} onClose={() => setToRevoke(null)} />
+      <EndDialog target={toEnd} onClose={() => setToEnd(null)} />
     </Page>
   );
 }
@@ -85,7 +85,7 @@ const STATE_COLORS: Record<KeyState, TagColor> = {
   expired: "gray",
 };
 
-function columns(onRevoke: (key: Key) => void): Column<Key>[] {
+function columns(onEnd: (key: Key) => void): Column<Key>[] {
   return [
     {
       title: "Name",
@@ -130,49 +130,65 @@ function columns(onRevoke: (key: Key) => void): Column<Key>[] {
     {
       title: "Actions",
       numeric: true,
-      cell: (key) =>
-        isUsable(keyState(key)) && (
+      cell: (key) => {
+        const word = isUsable(keyState(key)) ? "Revoke" : "Delete";
+        return (
           <Button
             size="compact-xs"
             variant="subtle"
             color="red"
-            aria-label={`Revoke ${key.name}`}
-            onClick={() => onRevoke(key)}
+            aria-label={`${word} ${key.name}`}
+            onClick={() => onEnd(key)}
           >
-            Revoke
+            {word}
           </Button>
-        ),
+        );
+      },
     },
   ];
 }
 
-function RevokeDialog({ target, onClose }: { target: Key | null; onClose: () => void }) {
+/* A key in use is revoked, one that has ended can be deleted. */
+function EndDialog({ target, onClose }: { target: Key | null; onClose: () => void }) {
   const client = useQueryClient();
-  const revoke = useMutation({
-    mutationFn: revokeKey,
+  /* What was asked stays on the dialog while it fades away. */
+  const last = useRef<Key | null>(null);
+  if (target) last.current = target;
+  const key = last.current;
+  const revokes = key !== null && isUsable(keyState(key));
+  const end = useMutation({
+    mutationFn: revokes ? revokeKey : deleteKey,
     onSuccess: async () => {
       await client.invalidateQueries({ queryKey: keysQuery.queryKey });
       onClose();
     },
   });
+  const close = () => {
+    onClose();
+    end.reset();
+  };
   return (
-    <Modal opened={target !== null} onClose={onClose} title="Revoke this key?" centered>
+    <Modal
+      opened={target !== null}
+      onClose={close}
+      title={revokes ? "Revoke this key?" : "Delete this key?"}
+      centered
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
       <Stack gap="md">
         <Text size="sm">
-          Programs that use <b>{target?.name}</b> are refused within a second. This cannot be
+          {revokes ? "Programs that use " : "The usage page will show the id of "}
+          <b>{key?.name}</b>
+          {revokes ? " are refused within a second." : " and no longer its name."} This cannot be
           undone.
         </Text>
-        {revoke.error && <Failed error={revoke.error} />}
+        {end.error && <Failed error={end.error} />}
         <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={onClose}>
+          <Button variant="default" onClick={close}>
             Keep it
           </Button>
-          <Button
-            color="red"
-            loading={revoke.isPending}
-            onClick={() => target && revoke.mutate(target.id)}
-          >
-            Revoke
+          <Button color="red" loading={end.isPending} onClick={() => key && end.mutate(key.id)}>
+            {revokes ? "Revoke" : "Delete"}
           </Button>
         </Group>
       </Stack>

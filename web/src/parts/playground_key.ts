@@ -1,10 +1,10 @@
 /* playground_key - the API key with which the playground talks to the gateway.
  *
- *   none ──first send──▶ made ──leave, log out──▶ revoked
- *     └───pasted───────▶ own   (never made, never revoked by us)
+ *   none ──first send──▶ made ──leave, log out──▶ deleted
+ *     └───pasted───────▶ own   (never made, never deleted by us)
  *
  * Either kind lives in this tab's memory alone. A made key also dies by itself after an hour. */
-import { createKey, revokeKey, revokeKeyOnLeave } from "../api/keys";
+import { createKey, deleteKey, deleteKeyOnLeave } from "../api/keys";
 import { Store } from "./store";
 
 export type PlaygroundKeyState =
@@ -22,7 +22,7 @@ class PlaygroundKey extends Store<PlaygroundKeyState> {
     super({ kind: "none" });
     window.addEventListener("pagehide", () => {
       const now = this.get();
-      if (now.kind === "made") revokeKeyOnLeave(now.id);
+      if (now.kind === "made") deleteKeyOnLeave(now.id);
       this.set({ kind: "none" });
     });
   }
@@ -50,7 +50,7 @@ class PlaygroundKey extends Store<PlaygroundKeyState> {
   }
 
   useOwn(secret: string) {
-    void this.revoke();
+    void this.drop();
     this.set({ kind: "own", secret });
   }
 
@@ -59,10 +59,10 @@ class PlaygroundKey extends Store<PlaygroundKeyState> {
     this.set({ kind: "none" });
   }
 
-  async revoke() {
+  async drop() {
     const now = this.get();
     this.set({ kind: "none" });
-    if (now.kind === "made") await revokeKey(now.id).catch(() => undefined);
+    if (now.kind === "made") await deleteKey(now.id).catch(() => undefined);
   }
 }
 

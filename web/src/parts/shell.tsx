@@ -52,7 +52,7 @@ function AccountMenu() {
   const router = useRouter();
   const leave = async () => {
     conversation.clear();
-    await playgroundKey.revoke();
+    await playgroundKey.drop();
     await logOut(client);
     await router.invalidate();
   };
