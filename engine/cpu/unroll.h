@@ -1,10 +1,11 @@
 #ifndef SLUICE_ENGINE_CPU_UNROLL_H
 #define SLUICE_ENGINE_CPU_UNROLL_H
 /* unroll - loops over registers have to be unrolled to stay in registers. Not under a sanitizer:
- * its checks multiply by the copies, and a file took ten minutes to compile. */
+ * nor emulated by SIMDe: its checks multiply by the copies, and a file took ten minutes to compile.
+ */
 
 #define UNROLL_TEXT(x) _Pragma(#x)
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SLUICE_SIMDE)
 #define UNROLL(n) UNROLL_TEXT(GCC unroll 1)
 #elif defined(__clang__)
 #define UNROLL(n) UNROLL_TEXT(unroll n)
