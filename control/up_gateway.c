@@ -4,7 +4,11 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "control/life.h"
+
+/* Shorter than an engine's: while the only door is shut nobody is served, and a start is cheap. */
+enum { BACKOFF_MAX_MS = 1000 };
 
 static void timer_set(struct up_gateway *g, int64_t in_ms)
 {
@@ -46,7 +50,7 @@ static void start_later(struct up_gateway *g)
         g->failures = 0;
     g->failures++;
     g->restarts++;
-    timer_set(g, life_backoff_ms(g->failures));
+    timer_set(g, MIN_OF(life_backoff_ms(g->failures), BACKOFF_MAX_MS));
 }
 
 static void on_time(struct loop_timer *t)
