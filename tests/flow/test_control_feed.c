@@ -3,6 +3,7 @@
 #include "tests/flow/control_fixture.h"
 
 #include "base/clock.h"
+#include "control/row.h"
 #include "schema/feed.h"
 
 static struct answer internal(struct fixture *fx, const char *path)
@@ -234,6 +235,41 @@ START_TEST(many_changes_come_in_parts_and_in_order)
 }
 END_TEST
 
+static enum rc make_many(void *user, struct txn *txn, struct err *err)
+{
+    struct fixture *fx = user;
+    enum rc rc = RC_OK;
+    for (int i = 0; rc == RC_OK && i < 2 * FEED_ROWS_MAX + 5; i++) {
+        struct org o = {.name = str_of(fmt(fx, "many %d", i))};
+        rc = row_insert(txn, access_system(), &resource_org, &fx->arena, &o, err);
+    }
+    return rc;
+}
+
+START_TEST(more_than_one_part_is_fetched_to_the_end_without_a_gap)
+{
+    struct fixture *fx = fixture_new();
+    ANSWER now = internal(fx, FEED_PATH_CHANGES);
+    must(writer_call(control_writer(fx->control), make_many, fx, err));
+    long long at = rev_of(&now);
+    size_t seen = 0, parts = 0, n = 1;
+    while (n > 0 && parts < 10) {
+        ANSWER a = internal(
+            fx, fmt(fx, FEED_PATH_CHANGES "?after=%lld&epoch=%s", at, text_at(now.json, "epoch")));
+        expect(a, 200);
+        n = json_array_size(json_object_get(a.json, "changes"));
+        ck_assert_uint_le(n, FEED_ROWS_MAX);
+        ck_assert_int_eq(rev_of(&a), at + (long long)n);
+        at = rev_of(&a);
+        seen += n;
+        parts++;
+    }
+    ck_assert_uint_eq(seen, 2 * FEED_ROWS_MAX + 5);
+    ck_assert_uint_eq(parts, 4);
+    fixture_free(fx);
+}
+END_TEST
+
 START_TEST(a_key_not_yet_seen_can_be_asked_for)
 {
     struct fixture *fx = fixture_new();
@@ -264,6 +300,7 @@ int main(void)
     tcase_add_test(t, a_stop_answers_those_who_wait);
     tcase_add_test(t, an_unknown_past_gives_the_whole_state);
     tcase_add_test(t, many_changes_come_in_parts_and_in_order);
+    tcase_add_test(t, more_than_one_part_is_fetched_to_the_end_without_a_gap);
     tcase_add_test(t, a_key_not_yet_seen_can_be_asked_for);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
