@@ -14,8 +14,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,269 +21,12 @@
 #include <unistd.h>
 
 #include "base/http_guard.h"
+#include "base/http_req.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/scoped.h"
 #include "base/units.h"
 
-enum {
-    CONN_MEMORY = 16 * 1024, /* headers and the send block; 32 KiB costs 16 KiB more a stream */
-    STREAM_BLOCK = 4 * 1024,
-    SWEEP_MS = 500,
-    REPLY_HEADERS_MAX = 24
-};
-
-enum req_phase { REQ_HEAD, REQ_BODY, REQ_WAITING, REQ_REPLYING, REQ_STREAMING };
-
-struct http_conn {
-    struct http_conn *prev, *next;
-    struct http_server *server;
-    struct MHD_Connection *mhd;
-    struct http_req *req; /* the one under way, or NULL */
-    struct loop_io watch;
-    int64_t since_ms; /* of the phase: accepted, request line, headers, last byte sent */
-    bool served;      /* had a request before: idle_ms holds, not head_ms */
-    char peer[INET6_ADDRSTRLEN];
-};
-
-struct http_req {
-    struct http_conn *conn;
-    struct arena arena;
-    struct str method, path, target;
-    struct buf body;
-    bool chunked, in_call, suspended, accepted, gone, cut, ended, close_after;
-    enum req_phase phase;
-    struct MHD_Response *reply; /* made, not queued yet */
-    int status;
-    struct buf out; /* unsent bytes of a stream, from out_at on */
-    size_t out_at;
-    struct {
-        const char *name, *value;
-    } header[REPLY_HEADERS_MAX];
-    int n_headers;
-    void *user;
-    void (*on_gone)(struct http_req *r);
-};
-
-struct http_server {
-    struct loop *loop;
-    struct http_server_opts opts;
-    struct MHD_Daemon *daemon;
-    uint16_t port;
-    int32_t active;
-    bool dirty, closing, quiet;
-    struct http_conn *conns;
-    struct loop_io io;
-    struct loop_hook hook;
-    struct loop_timer sweep;
-};
-
-/* ---- replies ------------------------------------------------------------------------------- */
-
-static void wake(struct http_req *r)
-{
-    struct http_server *s = r->conn->server;
-    s->dirty = true;
-    if (r->suspended) {
-        r->suspended = false;
-        MHD_resume_connection(r->conn->mhd);
-    }
-}
-
-void http_add_header(struct http_req *r, const char *name, const char *value)
-{
-    ASSERT(!strpbrk(name, "\r\n: "));
-    if (r->n_headers == REPLY_HEADERS_MAX)
-        return;
-    struct str v = str_of(value);
-    v.len = strcspn(value, "\r\n");
-    const char *n = arena_zdup(&r->arena, str_of(name)), *kept = arena_zdup(&r->arena, v);
-    if (!n || !kept)
-        return;
-    r->header[r->n_headers].name = n;
-    r->header[r->n_headers++].value = kept;
-}
-
-static void set_reply(struct http_req *r, int status, const char *content_type,
-                      struct MHD_Response *reply)
-{
-    ASSERT(reply && !r->reply && r->phase <= REQ_WAITING);
-    r->reply = reply;
-    r->status = status;
-    if (content_type)
-        MHD_add_response_header(reply, "Content-Type", content_type);
-    for (int i = 0; i < r->n_headers; i++)
-        MHD_add_response_header(reply, r->header[i].name, r->header[i].value);
-    if (r->close_after || r->chunked || r->conn->server->quiet)
-        MHD_add_response_header(reply, "Connection", "close");
-    if (!r->in_call)
-        wake(r);
-}
-
-void http_reply(struct http_req *r, int status, const char *content_type, struct str body)
-{
-    set_reply(r, status, content_type,
-              MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.p,
-                                              MHD_RESPMEM_MUST_COPY));
-}
-
-void http_reply_close(struct http_req *r, int status, const char *content_type, struct str body)
-{
-    r->close_after = true;
-    http_reply(r, status, content_type, body);
-}
-
-void http_reply_static(struct http_req *r, int status, const char *content_type, struct str body)
-{
-    set_reply(r, status, content_type,
-              MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.p,
-                                              MHD_RESPMEM_PERSISTENT));
-}
-
-static ssize_t read_stream(void *cls, uint64_t pos, char *to, size_t max)
-{
-    (void)pos;
-    struct http_req *r = cls;
-    size_t left = r->out.len - r->out_at;
-    if (r->cut)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    if (left) {
-        size_t n = MIN_OF(left, max);
-        memcpy(to, r->out.p + r->out_at, n);
-        r->out_at += n;
-        if (r->out_at == r->out.len) {
-            buf_clear(&r->out);
-            r->out_at = 0;
-        }
-        r->conn->since_ms = loop_now_ms(r->conn->server->loop);
-        return (ssize_t)n;
-    }
-    if (r->ended)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    r->suspended = true;
-    MHD_suspend_connection(r->conn->mhd);
-    return 0;
-}
-
-void http_stream_begin(struct http_req *r, int status, const char *content_type)
-{
-    buf_init(&r->out, r->conn->server->opts.stream_max);
-    set_reply(
-        r, status, content_type,
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, r, NULL));
-    r->phase = REQ_STREAMING;
-    r->conn->since_ms = loop_now_ms(r->conn->server->loop);
-}
-
-enum rc http_stream_write(struct http_req *r, struct str bytes)
-{
-    ASSERT(r->phase == REQ_STREAMING && !r->ended);
-    if (r->gone || r->cut)
-        return RC_CLIENT_GONE;
-    if (r->out_at > r->out.len / 2 && r->out_at > STREAM_BLOCK) {
-        buf_drop(&r->out, r->out_at);
-        r->out_at = 0;
-    }
-    if (r->out.len == r->out_at) /* the stall clock starts with the first unsent byte */
-        r->conn->since_ms = loop_now_ms(r->conn->server->loop);
-    if (!buf_str(&r->out, bytes)) {
-        r->out.failed = false;
-        return RC_LIMIT;
-    }
-    wake(r);
-    return RC_OK;
-}
-
-size_t http_stream_unsent(const struct http_req *r)
-{
-    return r->out.len - r->out_at;
-}
-
-void http_stream_end(struct http_req *r)
-{
-    ASSERT(r->phase == REQ_STREAMING);
-    r->ended = true;
-    wake(r);
-}
-
-void http_stream_cut(struct http_req *r)
-{
-    ASSERT(r->phase == REQ_STREAMING);
-    r->cut = true;
-    wake(r);
-}
-
-/* ---- questions ----------------------------------------------------------------------------- */
-
-struct str http_method(const struct http_req *r)
-{
-    return r->method;
-}
-
-struct str http_path(const struct http_req *r)
-{
-    return r->path;
-}
-
-struct str http_target(const struct http_req *r)
-{
-    return r->target;
-}
-
-static struct str lookup(const struct http_req *r, enum MHD_ValueKind kind, const char *name)
-{
-    return str_of(MHD_lookup_connection_value(r->conn->mhd, kind, name));
-}
-
-struct str http_header(const struct http_req *r, const char *name)
-{
-    return lookup(r, MHD_HEADER_KIND, name);
-}
-
-struct str http_query(const struct http_req *r, const char *name)
-{
-    return lookup(r, MHD_GET_ARGUMENT_KIND, name);
-}
-
-struct str http_cookie(const struct http_req *r, const char *name)
-{
-    return lookup(r, MHD_COOKIE_KIND, name);
-}
-
-struct str http_body(const struct http_req *r)
-{
-    return buf_view(&r->body);
-}
-
-struct str http_peer(const struct http_req *r)
-{
-    return str_of(r->conn->peer);
-}
-
-struct arena *http_arena(struct http_req *r)
-{
-    return &r->arena;
-}
-
-void http_set_user(struct http_req *r, void *user)
-{
-    r->user = user;
-}
-
-void *http_user(const struct http_req *r)
-{
-    return r->user;
-}
-
-bool http_is_gone(const struct http_req *r)
-{
-    return r->gone;
-}
-
-void http_on_gone(struct http_req *r, void (*on_gone)(struct http_req *r))
-{
-    r->on_gone = on_gone;
-}
+enum { SWEEP_MS = 500 };
 
 /* ---- a request's life ---------------------------------------------------------------------- */
 
@@ -657,7 +398,7 @@ static enum rc start_daemon(struct http_server *s, int fd, struct err *err)
         MHD_OPTION_EXTERNAL_LOGGER, on_library_log, s, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
         s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)s->opts.max_conns, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY,
+        (unsigned)s->opts.max_conns, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONN_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (!s->daemon) {
         close(fd);
@@ -725,7 +466,7 @@ void http_server_close(struct http_server *s)
             if (c->req) {
                 c->req->gone = true;
                 c->req->cut = true;
-                wake(c->req);
+                http_req_wake(c->req);
             }
         MHD_run(s->daemon);
         loop_io_del(s->loop, &s->io);

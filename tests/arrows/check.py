@@ -16,7 +16,7 @@ ALLOWED = {
 }
 DOORS = {  # library header -> the only files that may include it
     "sqlite3.h": ["control/db"],
-    "microhttpd.h": ["base/http_server"],
+    "microhttpd.h": ["base/http_server", "base/http_req"],
     "curl/curl.h": ["base/http_client"],
     "hiredis": ["gateway/limit_redis"],
     "ucp/": ["engine/kv/xfer_ucx"],
