@@ -34,6 +34,7 @@ void req_check(const struct req *r)
 void req_move(struct req *r, enum req_state to)
 {
     ASSERT(req_moves[r->state] & TO(to));
+    metrics_add(&r->worker->metrics->queued, (to == REQ_LINED) - (r->state == REQ_LINED));
     r->state = to;
     req_check(r);
 }

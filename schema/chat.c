@@ -147,6 +147,10 @@ static enum rc take_int(struct reader *r, const char *name, int64_t lo, int64_t 
     int64_t n = json_integer_value(v);
     if (n < lo || n > hi) {
         r->code = CHAT_CODE_VALUE;
+        if (hi >= INT32_MAX)
+            return err_field(r->err, RC_BAD_INPUT, name,
+                             "Invalid '%s': expected an integer of at least %lld.", name,
+                             (long long)lo);
         return err_field(r->err, RC_BAD_INPUT, name,
                          "Invalid '%s': expected an integer of at least %lld and at most %lld.",
                          name, (long long)lo, (long long)hi);
