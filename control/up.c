@@ -248,7 +248,8 @@ static void on_signal(int signo, void *user)
         return;
     }
     log_info("up.signal", "signal=%d", signo);
-    say_line(&u->say, "\nstopping …");
+    if (!u->demo_running) /* else its thread is telling things; on_demo_done says it */
+        say_line(&u->say, "\nstopping …");
     u->exit_code = u->demo_ok || u->demo_running ? 0 : u->exit_code;
     stop(u);
 }
@@ -316,6 +317,7 @@ static void on_demo_done(struct loop_post *p)
         u->exit_code = 1;
     }
     if (u->stopping) {
+        say_line(&u->say, "\nstopping …");
         up_gateway_stop(&u->gateway, GATEWAY_TERM_MS);
         return;
     }

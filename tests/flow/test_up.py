@@ -187,6 +187,22 @@ class Up(unittest.TestCase):
         wait_for(self.answers, 60)
         self.assertIn("--max-seqs\0008", pathlib.Path(f"/proc/{self.pids()['engine-0']}/cmdline").read_text())
 
+    def test_11b_a_deleted_deployment_is_drained_and_an_external_one_needs_no_process(self):
+        d = self.deployment()
+        own = {"name": "second", "served_name": "second", "model_id": d["model_id"], "endpoint_id": d["endpoint_id"]}
+        status, second = self.system.api("POST", "/deployments", own)
+        self.assertEqual(status, 201, second)
+        state = lambda i: self.system.api("GET", f"/deployments/{i}")[1].get("state")  # noqa: E731
+        wait_for(lambda: state(second["id"]) == "running", 60)
+        self.assertIn("engine-1", self.pids())
+        self.assertEqual(self.system.api("DELETE", f"/deployments/{second['id']}")[0], 204)
+        wait_for(lambda: "engine-1" not in self.pids(), 60)
+        status, far = self.system.api("POST", "/deployments", {**own, "engine": "external", "upstream_url": "http://127.0.0.1:9/v1"})
+        self.assertEqual(status, 201, far)
+        wait_for(lambda: state(far["id"]) == "running")
+        self.assertNotIn("engine-1", self.pids())
+        self.assertEqual(self.system.api("DELETE", f"/deployments/{far['id']}")[0], 204)
+
     def test_12_a_model_that_cannot_be_read_fails_with_its_reason(self):
         bad = self.dir / "bad.gguf"
         bad.write_bytes(b"GGUF" + b"\xff" * 60)
