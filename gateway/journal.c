@@ -128,9 +128,10 @@ enum rc journal_close(struct journal *j, struct journal_entry *e, const struct u
             j->waits_end = &wait->next;
         }
         j->dirty = true;
-        pthread_cond_signal(&j->work);
     }
     pthread_mutex_unlock(&j->lock);
+    if (!failed)
+        pthread_cond_signal(&j->work); /* after the unlock: else it wakes only to wait for it */
     *e = (struct journal_entry){0};
     return failed ? err_set(err, RC_IO, "the usage journal has failed") : RC_OK;
 }
