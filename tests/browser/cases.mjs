@@ -31,6 +31,20 @@ const sessionCases = {
     await page.getByLabel("Email").waitFor();
   },
 
+  "a session that has ended elsewhere leads to the log-in, and back": async (visit) => {
+    const { page, context, system } = visit;
+    visit.expectNoise(/401/);
+    await visit.logIn();
+    await page.goto(`${system.base}/usage`);
+    await page.getByRole("heading", { name: "Usage", exact: true }).waitFor();
+    await context.clearCookies();
+    await page.getByRole("button", { name: "Refresh" }).click();
+    await page.getByLabel("Email").fill(system.user.email);
+    await page.locator("input[name=password]").fill(system.user.password);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Usage", exact: true }).waitFor();
+  },
+
   "log-in does not lead to another site": async ({ page, system }) => {
     await page.goto(`${system.base}/login?next=${encodeURIComponent("//example.com/x")}`);
     await page.getByLabel("Email").fill(system.user.email);
@@ -52,7 +66,11 @@ const sessionCases = {
     );
     const scripts = directives.get("script-src") ?? directives.get("default-src");
     assert.deepEqual(scripts, ["'self'"], `script-src in: ${policy}`);
-    assert.deepEqual(directives.get("frame-ancestors"), ["'none'"], `frame-ancestors in: ${policy}`);
+    assert.deepEqual(
+      directives.get("frame-ancestors"),
+      ["'none'"],
+      `frame-ancestors in: ${policy}`,
+    );
     /* And the browser enforces it: an inline script does not run. */
     visit.expectNoise(/Content Security Policy/);
     const ran = await page.evaluate(() => {
@@ -74,7 +92,9 @@ const usageCases = {
     const requestId = await requestIdOf(page);
     await page.getByRole("link", { name: "Usage" }).click();
     await page.getByRole("heading", { name: "Usage", exact: true }).waitFor();
-    const row = page.getByRole("table", { name: "Recent requests" }).getByRole("row", { name: requestId });
+    const row = page
+      .getByRole("table", { name: "Recent requests" })
+      .getByRole("row", { name: requestId });
     await row.waitFor();
     assert.equal(await row.locator("[data-cost]").getAttribute("data-cost"), cost);
     await visit.shot("usage");
@@ -93,7 +113,10 @@ const usageCases = {
       .evaluateAll((all) => all.map((one) => one.getAttribute("data-cost")));
     const total = costs.pop();
     assert.ok(costs.length > 0);
-    assert.equal(picoOf(total), costs.reduce((sum, cost) => sum + picoOf(cost), 0n));
+    assert.equal(
+      picoOf(total),
+      costs.reduce((sum, cost) => sum + picoOf(cost), 0n),
+    );
 
     const download = page.waitForEvent("download");
     await page.getByRole("button", { name: "Save usage by deployment as CSV" }).click();
@@ -101,7 +124,10 @@ const usageCases = {
     assert.match(file.suggestedFilename(), /^usage-by-deployment-.*\.csv$/);
     const [head, ...lines] = (await readFile(await file.path(), "utf8")).trim().split("\r\n");
     const at = head.split(",").indexOf("Cost");
-    assert.deepEqual(lines.map((line) => picoOf(line.split(",")[at])), costs.map(picoOf));
+    assert.deepEqual(
+      lines.map((line) => picoOf(line.split(",")[at])),
+      costs.map(picoOf),
+    );
   },
 
   "the chart draws, and reads as a table too": async (visit) => {

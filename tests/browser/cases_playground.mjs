@@ -1,6 +1,7 @@
 /* cases_playground - messages and answers. */
 import assert from "node:assert/strict";
 import {
+  asOperator,
   ask,
   costOf,
   lastTurn,
@@ -154,6 +155,48 @@ export const playgroundCases = {
     await costOf(page);
   },
 
+  "over a limit it says how long to wait, and counts down": async (visit) => {
+    const { page, system } = visit;
+    if (!system.operator.token) return "no operator's token was given";
+    visit.expectNoise(/429.*\/v1\//);
+    await visit.logIn();
+    const made = page.waitForResponse(
+      (r) => r.url().endsWith("/api/v1/keys") && r.request().method() === "POST",
+    );
+    await ask(page, "Say one word.", { maxTokens: 4 });
+    const { id } = await (await made).json();
+    await asOperator(system, "POST", "limits", {
+      scope: "key",
+      subject_id: id,
+      requests_per_min: 1,
+    });
+    const message = page.getByLabel("Message", { exact: true });
+    const alert = lastTurn(page).getByRole("alert").filter({ hasText: "Over the limit" });
+    /* The gateway hears of the limit within a second. */
+    for (let n = 0; n < 20 && (await alert.count()) === 0; n++) {
+      await message.fill("Say another word.");
+      await message.press("Enter");
+      await page
+        .locator('[data-state="done"], [data-state="failed"]')
+        .nth(n + 1)
+        .waitFor();
+    }
+    await alert.waitFor();
+    assert.equal(await alert.getByRole("button", { name: "Try again" }).isDisabled(), true);
+    const timer = alert.getByRole("timer");
+    /* "in 1 min 2 s" */
+    const left = async () => {
+      const [, minutes = "0", seconds] = /(?:(\d+) min )?(\d+) s/.exec(await timer.innerText());
+      return Number(minutes) * 60 + Number(seconds);
+    };
+    const first = await left();
+    assert.ok(first >= 1 && first <= 60, `it says ${await timer.innerText()}`);
+    await page.waitForTimeout(2200);
+    const second = await left();
+    assert.ok(second < first && second >= first - 4, `${first} s became ${second} s`);
+    await visit.shot("playground-limit");
+  },
+
   "asking for JSON gives JSON, or says kindly that it cannot": async (visit) => {
     const { page } = visit;
     visit.expectNoise(/400.*\/v1\//);
@@ -207,7 +250,9 @@ export const playgroundCases = {
     );
     await ask(page, "Say one word.", { maxTokens: 4 });
     const key = await (await made).json();
-    const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]));
+    const stored = await page.evaluate(() =>
+      JSON.stringify([{ ...localStorage }, { ...sessionStorage }]),
+    );
     assert.ok(!stored.includes(key.key.slice(-20)), "the secret is in the browser's storage");
     const hour = (Date.parse(key.expires_at) - Date.now()) / 3_600_000;
     assert.ok(hour > 0.9 && hour <= 1.01, `it lives for ${hour} hours`);

@@ -35,6 +35,7 @@ function systemOf() {
     operator: {
       email: args["operator-email"] ?? demo.operator?.email,
       password: args["operator-password"] ?? demo.operator?.password,
+      token: demo.operator?.token,
     },
   };
   if (!system.base || !system.user.email || !system.user.password) {

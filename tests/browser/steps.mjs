@@ -55,3 +55,17 @@ export async function msUntilRefused(base, key) {
   }
   throw new Error("the key still works after 5 s");
 }
+
+/* A call of the control plane's API with the operator's token. */
+export async function asOperator(system, method, resource, body) {
+  const response = await fetch(`${system.base}/api/v1/${resource}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${system.operator.token}`,
+      "content-type": "application/json",
+    },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${method} ${resource}: ${await response.text()}`);
+  return response.status === 204 ? null : response.json();
+}

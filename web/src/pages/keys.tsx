@@ -91,7 +91,7 @@ function columns(onEnd: (key: Key) => void): Column<Key>[] {
       title: "Name",
       cell: (key) => (
         <>
-          <Text size="sm" fw={550}>
+          <Text size="sm" fw={550} maw={{ base: 130, sm: 240 }} truncate title={key.name}>
             {key.name}
           </Text>
           {key.description && (

@@ -4,16 +4,16 @@ import { formatDecimal, parseDecimal } from "./decimal";
 const LOCALE = "en-US";
 const integer = new Intl.NumberFormat(LOCALE);
 const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
-const dateTime = new Intl.DateTimeFormat(LOCALE, {
+const MINUTE = {
   year: "numeric",
   month: "short",
   day: "numeric",
   hour: "2-digit",
   minute: "2-digit",
-  second: "2-digit",
   hourCycle: "h23",
-});
-const date = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "short", day: "numeric" });
+} as const;
+const minute = new Intl.DateTimeFormat(LOCALE, MINUTE);
+const second = new Intl.DateTimeFormat(LOCALE, { ...MINUTE, second: "2-digit" });
 
 export const formatCount = (n: number) => integer.format(n);
 export const formatCompact = (n: number) => compact.format(n);
@@ -53,8 +53,8 @@ export function formatSeconds(ms: number): string {
 export const formatRate = (perSecond: number) =>
   perSecond >= 100 ? Math.round(perSecond).toString() : perSecond.toFixed(1);
 
-export const formatTime = (rfc3339: string) => dateTime.format(new Date(rfc3339));
-export const formatDate = (rfc3339: string) => date.format(new Date(rfc3339));
+export const formatMinute = (rfc3339: string) => minute.format(new Date(rfc3339));
+export const formatTime = (rfc3339: string) => second.format(new Date(rfc3339));
 
 /* Buckets of usage are days and hours of UTC, so their labels are too. */
 export function formatBucket(rfc3339: string, bucket: "hour" | "day"): string {

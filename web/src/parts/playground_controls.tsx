@@ -22,7 +22,7 @@ import { playgroundSettings } from "./playground_settings";
 import { Failed } from "./states";
 import { Tag } from "./tag";
 import { useStore } from "./store";
-import { formatTime } from "./format";
+import { formatMinute } from "./format";
 import type { ModelChoices } from "./use_model_choices";
 
 const LENGTH_MAX = 4096; /* where the deployment does not say */
@@ -241,7 +241,7 @@ function KeyField() {
 function keyStory(key: ReturnType<typeof playgroundKey.get>, hasOrg: boolean): string {
   switch (key.kind) {
     case "made":
-      return `A key named “Playground”, made for this tab and kept in its memory only. It ends at ${formatTime(
+      return `A key named “Playground”, made for this tab and kept in its memory only. It ends at ${formatMinute(
         new Date(key.expiresAt).toISOString(),
       )}, or when you leave.`;
     case "own":

@@ -77,7 +77,7 @@ const OUTCOME_COLORS: Record<Usage["outcome"], TagColor> = {
 function requestColumns(deploymentName: (id: string) => string): Column<Usage>[] {
   const ms = (value: number | null | undefined) => (value == null ? "–" : formatMs(value));
   return [
-    { title: "Time", cell: (row) => <Time at={row.time} />, csv: (row) => row.time },
+    { title: "Time", cell: (row) => <Time at={row.time} seconds />, csv: (row) => row.time },
     {
       title: "Deployment",
       cell: (row) => deploymentName(row.deployment_id),

@@ -1,11 +1,11 @@
 /* time - a moment in the reader's own zone; the title has it in UTC, as the API says it. */
-import { formatTime } from "./format";
+import { formatMinute, formatTime } from "./format";
 
-export function Time({ at }: { at: string | null | undefined }) {
+export function Time({ at, seconds }: { at: string | null | undefined; seconds?: boolean }) {
   if (!at) return <>–</>;
   return (
     <time dateTime={at} title={at}>
-      {formatTime(at)}
+      {seconds ? formatTime(at) : formatMinute(at)}
     </time>
   );
 }

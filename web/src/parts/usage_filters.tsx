@@ -61,6 +61,14 @@ export function UsageFilters(props: {
         </>
       )}
       <Select
+        label="Split by"
+        w={HALF}
+        allowDeselect={false}
+        value={search.by ?? "deployment"}
+        data={dimensions.map(([value, label]) => ({ value, label }))}
+        onChange={(next) => onSearch({ ...search, by: next as Dimension })}
+      />
+      <Select
         label="Deployment"
         w={{ base: "100%", sm: 240 }}
         placeholder="All"
@@ -69,14 +77,6 @@ export function UsageFilters(props: {
         value={search.deployment ?? null}
         data={(deployments.data ?? []).map(({ id, name }) => ({ value: id, label: name }))}
         onChange={changeDeployment}
-      />
-      <Select
-        label="Split by"
-        w={HALF}
-        allowDeselect={false}
-        value={search.by ?? "deployment"}
-        data={dimensions.map(([value, label]) => ({ value, label }))}
-        onChange={(next) => onSearch({ ...search, by: next as Dimension })}
       />
     </Group>
   );
