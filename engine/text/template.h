@@ -22,8 +22,8 @@
 struct card;
 struct template; /* immutable after opening, shared by threads */
 
-#define TEMPLATE_STEPS_MAX  (2 * 1000 * 1000) /* nodes evaluated, items walked, 64-byte copies */
-#define TEMPLATE_DEPTH_MAX  400               /* nested nodes at work, macro calls included */
+#define TEMPLATE_STEPS_MAX  (1000 * 1000) /* nodes evaluated, items walked, 64-byte copies */
+#define TEMPLATE_DEPTH_MAX  400           /* nested nodes at work, macro calls included */
 #define TEMPLATE_MEMORY_MAX ((size_t)128 << 20)
 #define TEMPLATE_SOURCE_MAX ((size_t)1 << 20)
 

@@ -40,7 +40,7 @@ CODE = [
     "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n", "#include <stdio.h>\n\nint main(void)\n{\n\tprintf(\"%d\\n\", 42);\n\treturn 0;\n}\n",
     "SELECT id, COUNT(*) FROM t WHERE x >= 10 AND y IS NOT NULL GROUP BY id ORDER BY 2 DESC;", "for (let i = 0; i < xs.length; i++) { sum += xs[i] ** 2; }",
     "fn main() -> Result<(), Box<dyn Error>> {\n    let v: Vec<u8> = vec![0u8; 1024];\n    Ok(())\n}", "<div class=\"a b\" id='x'>&nbsp;text</div>\n", "{\"a\": [1, 2.5, null, true], \"b\": {\"c\": \"\\u00e9\"}}",
-    "x <- c(1,2,3); mean(x)", "\\begin{equation}\n  E = mc^2\n\\end{equation}", "git commit -am 'fix: it''s broken' && make -j4", "A->B::C<D>&& e||f!=g<<=2", "\tif x:\r\n\t\ty()\r\n", "// TODO(me): überprüfen\n/* ** */",
+    "x <- c(1,2,3); mean(x)", "\\begin{equation}\n  E = mc^2\n\\end{equation}", "git commit -am 'fix: it''s broken' && make -j4", "A->B::C<D>&& e||f!=g<<=2", "\tif x:\r\n\t\ty()\r\n", "// NOTE(me): überprüfen\n/* ** */",
 ]
 WORDS = ("the of and to in that is was for it with as his on be at by I this had not are but from or have an they which one you were her all "
          "Internationalization tokenizer quantum café naïve façade Zürich Ελλάδα Россия язык слово привет 世界 你好 模型 東京 さくら 한국 العربية ភាសាខ្មែរ हिन्दी ไทย "
