@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -57,6 +58,16 @@ static enum rc refuse(sqlite3 *raw, struct err *err)
 enum rc conn_exec(struct conn *c, const char *sql, struct err *err)
 {
     return sqlite3_exec(c->raw, sql, NULL, NULL, NULL) == SQLITE_OK ? RC_OK : refuse(c->raw, err);
+}
+
+bool conn_is_in_txn(const struct conn *c)
+{
+    return !sqlite3_get_autocommit(c->raw);
+}
+
+void conn_checkpoint(struct conn *c)
+{
+    sqlite3_wal_checkpoint_v2(c->raw, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 static enum rc conn_settle(struct conn *c, bool writes, struct err *err)

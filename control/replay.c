@@ -11,11 +11,12 @@
 enum { KEY_MAX = 255 };
 #define KEEP_MS (INT64_C(24) * 3600 * 1000)
 
+/* Keyed, because a body may hold a password: its hash must not serve for guessing. */
 static void request_hash(const struct api_call *c, uint8_t ret[HASH_BYTES])
 {
     struct hash_state h;
     struct str path = http_path(c->http), body = http_body(c->http);
-    hash_begin(&h, HASH_BYTES, NULL, 0);
+    hash_begin(&h, HASH_BYTES, api_secrets(c->api)->token, HASH_KEY_BYTES);
     hash_add(&h, path.p, path.len);
     hash_add(&h, "\n", 1);
     hash_add(&h, body.p ? body.p : "", body.len);

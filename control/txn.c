@@ -63,7 +63,7 @@ void txn_end(struct txn *txn)
         return;
     struct err err = {0};
     /* SQLite rolls back by itself after some failures (disk full); then there is nothing to end. */
-    if (!sqlite3_get_autocommit(txn->conn->raw) && conn_exec(txn->conn, "ROLLBACK", &err) != RC_OK)
+    if (conn_is_in_txn(txn->conn) && conn_exec(txn->conn, "ROLLBACK", &err) != RC_OK)
         log_error("db.rollback_failed", "err=\"%s\"", err.msg);
     if (txn->write)
         txn->conn->in_use = false;
@@ -100,5 +100,5 @@ enum rc txn_save_undo(struct txn *txn, struct err *err)
 
 void txn_checkpoint(struct db *db)
 {
-    sqlite3_wal_checkpoint_v2(db->writer.raw, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    conn_checkpoint(&db->writer);
 }
