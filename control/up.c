@@ -250,7 +250,7 @@ static void on_signal(int signo, void *user)
     log_info("up.signal", "signal=%d", signo);
     if (!u->demo_running) /* else its thread is telling things; on_demo_done says it */
         say_line(&u->say, "\nstopping …");
-    u->exit_code = u->demo_ok || u->demo_running ? 0 : u->exit_code;
+    u->exit_code = 0; /* stopped as asked; a demo that failed at the first start stops by itself */
     stop(u);
 }
 
