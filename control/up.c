@@ -310,7 +310,7 @@ static void on_demo_done(struct loop_post *p)
     if (u->demo_ok) {
         tell_credentials(u);
         u->exit_code = 0;
-    } else if (u->demo_rc != RC_CLIENT_GONE) {
+    } else if (u->demo_rc != RC_CLIENT_GONE && !u->stopping) {
         say_fail(&u->say, "%s", u->demo_err.msg);
         say_line(&u->say, "logs are in %s", u->dirs.log);
         log_error("up.demo", "rc=%s why=%s", rc_name(u->demo_rc), u->demo_err.msg);
