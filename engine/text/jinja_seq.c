@@ -118,7 +118,7 @@ static enum rc items_or_none(struct jinja *j, const struct jinja_value *in, stru
 static struct jinja_args tail(const struct jinja_args *a, size_t skip)
 {
     skip = MIN_OF(skip, a->n);
-    return (struct jinja_args){a->v + skip, a->n - skip};
+    return (struct jinja_args){skip ? a->v + skip : a->v, a->n - skip};
 }
 
 /* select(test, …), reject(…), selectattr(attribute, test, …), rejectattr(…). */
