@@ -199,7 +199,9 @@ static inline void fake_submit(struct fake_conn *c, const struct frame_submit *s
     int rc = atomic_load(&e->refuse);
     if (rc) {
         struct frame f = {.type = FRAME_ERROR,
-                          .error = {.rid = s->rid, .rc = (enum rc)rc, .message = STR("no")}};
+                          .error = {.rid = s->rid,
+                                    .rc = (enum rc)rc,
+                                    .message = STR("This engine has no room.")}};
         fake_say(c, &f);
         return;
     }
@@ -318,8 +320,10 @@ static inline void fake_engine_start(struct fake_engine *e, const char *dir, con
     atomic_store(&e->answer_tok, 8);
     atomic_store(&e->die_after, -1);
     atomic_store(&e->max_seqs, 8);
-    snprintf(e->path, sizeof e->path, "%s/%s.sock", dir, name);
-    snprintf(e->address, sizeof e->address, "unix:%s", e->path);
+    char path[sizeof e->path];
+    snprintf(path, sizeof path, "%s/%s.sock", dir, name);
+    snprintf(e->address, sizeof e->address, "unix:%s", path);
+    memcpy(e->path, path, sizeof e->path);
     ck_assert_int_eq(loop_open(clock_system(), &e->loop, &err), RC_OK);
     memcpy(a.sun_path, e->path, strlen(e->path) + 1);
     unlink(e->path);
