@@ -241,6 +241,21 @@ const operatorCases = {
     await page.getByRole("alert").filter({ hasText: "for operators" }).waitFor();
   },
 
+  "an operator can try as an org with a key of it": async (visit) => {
+    const { page, system } = visit;
+    if (!system.operator.email || !system.key) return "no operator and key were given";
+    await visit.logIn(system.operator);
+    await page.getByRole("link", { name: "Playground" }).click();
+    await page.getByText("Paste a key to talk").waitFor();
+    await page.getByLabel("Message", { exact: true }).fill("Hello.");
+    assert.equal(await page.getByRole("button", { name: "Send" }).isDisabled(), true);
+    await page.getByRole("button", { name: "Use a key of mine" }).click();
+    await page.getByLabel("API key", { exact: true }).fill(system.key);
+    await page.getByRole("button", { name: "Use it" }).click();
+    await ask(page, "Say one word.", { maxTokens: 4 });
+    await costOf(page);
+  },
+
   "an operator sees what runs and for whom": async (visit) => {
     const { page, system } = visit;
     if (!system.operator.email) return "no operator was given";

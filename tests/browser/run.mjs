@@ -32,6 +32,7 @@ function systemOf() {
       email: args.email ?? demo.user?.email,
       password: args.password ?? demo.user?.password,
     },
+    key: demo.api_key,
     operator: {
       email: args["operator-email"] ?? demo.operator?.email,
       password: args["operator-password"] ?? demo.operator?.password,

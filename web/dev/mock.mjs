@@ -177,10 +177,14 @@ async function api(req, res, url) {
     tables.keys.unshift(key);
     return send(res, 201, { ...key, key: `sk_${publicId}_${randomBytes(24).toString("hex")}` });
   }
-  if (path[0] === "keys" && req.method === "DELETE") {
+  if (path[0] === "keys" && req.method === "PATCH") {
     const key = tables.keys.find((k) => k.id === path[1]);
-    if (key) key.status = "revoked";
-    return send(res, key ? 204 : 404);
+    if (!key) return fail(res, 404, "not_found", "no such key");
+    return send(res, 200, Object.assign(key, await bodyOf(req)));
+  }
+  if (path[0] === "keys" && req.method === "DELETE") {
+    tables.keys = tables.keys.filter((k) => k.id !== path[1]);
+    return send(res, 204);
   }
   if (!tables[path[0]]) return fail(res, 404, "not_found", "no such thing");
   return send(res, 200, { data: tables[path[0]], next: null });

@@ -3,6 +3,7 @@ import { Button, Code, Group, Modal, Stack, Switch, Text } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
+import { usersQuery } from "../api/catalog";
 import { type KeyState, keyState, keysQuery, deleteKey, revokeKey } from "../api/keys";
 import { useSession } from "../api/session";
 import type { Key } from "../api/types";
@@ -16,8 +17,11 @@ import { Tag, type TagColor } from "../parts/tag";
 import { Time } from "../parts/time";
 
 export function KeysPage() {
-  const { openai_base_url: base, org } = useSession();
+  const { openai_base_url: base, org, user } = useSession();
   const keys = useQuery(keysQuery);
+  /* Who sees more keys than the own ones sees whose they are. */
+  const users = useQuery({ ...usersQuery, enabled: user.role !== "member" });
+  const ownerOf = (key: Key) => users.data?.find((one) => one.id === key.user_id)?.email ?? "";
   const [isMaking, making] = useDisclosure(false);
   const [showsEnded, setShowsEnded] = useState(false);
   const [toEnd, setToEnd] = useState<Key | null>(null);
@@ -61,7 +65,7 @@ export function KeysPage() {
             return (
               <DataTable
                 label="API keys"
-                columns={columns(setToEnd)}
+                columns={columns(setToEnd, ownerOf)}
                 rows={rows}
                 rowKey={(key) => key.id}
                 minWidth={820}
@@ -85,24 +89,19 @@ const STATE_COLORS: Record<KeyState, TagColor> = {
   expired: "gray",
 };
 
-function columns(onEnd: (key: Key) => void): Column<Key>[] {
+function columns(onEnd: (key: Key) => void, ownerOf: (key: Key) => string): Column<Key>[] {
+  const noteOf = (key: Key) => [ownerOf(key), key.description].filter(Boolean).join(" · ");
   return [
     {
       title: "Name",
       cell: (key) => (
         <>
-          <Text size="sm" fw={550} maw={{ base: 130, sm: 240 }} truncate title={key.name}>
+          <Text size="sm" fw={550} maw={{ base: 130, sm: 220 }} truncate title={key.name}>
             {key.name}
           </Text>
-          {key.description && (
-            <Text
-              size="xs"
-              c="dimmed"
-              maw={{ base: 130, sm: 280 }}
-              truncate
-              title={key.description}
-            >
-              {key.description}
+          {noteOf(key) && (
+            <Text size="xs" c="dimmed" maw={{ base: 130, sm: 280 }} truncate title={noteOf(key)}>
+              {noteOf(key)}
             </Text>
           )}
         </>
@@ -116,7 +115,7 @@ function columns(onEnd: (key: Key) => void): Column<Key>[] {
         return <Tag color={STATE_COLORS[state]}>{state}</Tag>;
       },
     },
-    { title: "Created", isSecondary: true, cell: (key) => <Time at={key.created_at} /> },
+    { title: "Created", isSecondary: true, cell: (key) => <Time at={key.created_at} by="day" /> },
     {
       title: "Expires",
       isSecondary: true,

@@ -11,6 +11,7 @@ import { CopyButton } from "../parts/copy_button";
 import { curlOf, KEY_VARIABLE } from "../parts/curl";
 import { Icon } from "../parts/icon";
 import { useTitle } from "../parts/page";
+import { playgroundKey } from "../parts/playground_key";
 import { PlaygroundControls } from "../parts/playground_controls";
 import { playgroundSettings, requestOf } from "../parts/playground_settings";
 import { useStore } from "../parts/store";
@@ -22,7 +23,7 @@ const EXAMPLE = "Name three rivers in Europe and one fact about each.";
 
 export function PlaygroundPage() {
   useTitle("Playground");
-  const { openai_base_url: base } = useSession();
+  const { openai_base_url: base, org } = useSession();
   const client = useQueryClient();
   const turns = useStore(conversation);
   const settings = useStore(playgroundSettings);
@@ -32,13 +33,15 @@ export function PlaygroundPage() {
   const isWide = useMediaQuery("(min-width: 62em)", true, { getInitialValueInEffect: false });
   const [areControlsOpen, { toggle }] = useDisclosure(false);
   const model = choices.selected;
+  /* Keys belong to orgs. An operator has none, so none can be made: one must be pasted. */
+  const needsKey = useStore(playgroundKey).kind === "none" && org === null;
 
   useEffect(() => {
     conversation.onRecorded = () => void client.invalidateQueries({ queryKey: ["usage"] });
   }, [client]);
 
   const send = (prompt: string) => {
-    if (!model || prompt.trim() === "") return;
+    if (!model || needsKey || prompt.trim() === "") return;
     setTab("chat");
     setDraft("");
     void conversation.send(base, prompt, (history) =>
@@ -96,7 +99,13 @@ export function PlaygroundPage() {
         )}
 
         <Tabs.Panel value="chat" className={classes.panel}>
-          <Talk turns={turns} model={model} onExample={() => setDraft(EXAMPLE)} onAgain={send} />
+          <Talk
+            turns={turns}
+            model={model}
+            needsKey={needsKey}
+            onExample={() => setDraft(EXAMPLE)}
+            onAgain={send}
+          />
         </Tabs.Panel>
         <Tabs.Panel value="curl" className={classes.panel}>
           <CurlView command={curl} />
@@ -107,7 +116,7 @@ export function PlaygroundPage() {
           onDraft={setDraft}
           onSend={() => send(draft)}
           isLive={turns.some((turn) => turn.state === "waiting" || turn.state === "streaming")}
-          canSend={model !== null}
+          canSend={model !== null && !needsKey}
         />
       </Tabs>
       {isWide && (

@@ -12,6 +12,7 @@ const MINUTE = {
   minute: "2-digit",
   hourCycle: "h23",
 } as const;
+const day = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "short", day: "numeric" });
 const minute = new Intl.DateTimeFormat(LOCALE, MINUTE);
 const second = new Intl.DateTimeFormat(LOCALE, { ...MINUTE, second: "2-digit" });
 
@@ -53,6 +54,7 @@ export function formatSeconds(ms: number): string {
 export const formatRate = (perSecond: number) =>
   perSecond >= 100 ? Math.round(perSecond).toString() : perSecond.toFixed(1);
 
+export const formatDate = (rfc3339: string) => day.format(new Date(rfc3339));
 export const formatMinute = (rfc3339: string) => minute.format(new Date(rfc3339));
 export const formatTime = (rfc3339: string) => second.format(new Date(rfc3339));
 

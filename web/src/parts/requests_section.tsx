@@ -6,6 +6,7 @@ import { deploymentsQuery } from "../api/catalog";
 import type { Usage } from "../api/types";
 import { type UsageFilter, requestsQuery } from "../api/usage";
 import { CopyButton } from "./copy_button";
+import classes from "./requests_section.module.css";
 import { CsvButton } from "./csv_button";
 import { formatCount, formatMs } from "./format";
 import { Money } from "./money";
@@ -77,7 +78,7 @@ const OUTCOME_COLORS: Record<Usage["outcome"], TagColor> = {
 function requestColumns(deploymentName: (id: string) => string): Column<Usage>[] {
   const ms = (value: number | null | undefined) => (value == null ? "–" : formatMs(value));
   return [
-    { title: "Time", cell: (row) => <Time at={row.time} seconds />, csv: (row) => row.time },
+    { title: "Time", cell: (row) => <Time at={row.time} by="second" />, csv: (row) => row.time },
     {
       title: "Deployment",
       cell: (row) => deploymentName(row.deployment_id),
@@ -108,7 +109,7 @@ function requestColumns(deploymentName: (id: string) => string): Column<Usage>[]
       title: "Request",
       cell: (row) => (
         <Group gap={2} wrap="nowrap">
-          <Code fz={11} bg="transparent">
+          <Code fz={11} bg="transparent" maw={120} className={classes.id} title={row.id}>
             {row.id}
           </Code>
           <CopyButton text={row.id} label="Copy the request id" />

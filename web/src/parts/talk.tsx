@@ -11,6 +11,7 @@ const NEAR_END_PX = 80;
 export function Talk(props: {
   turns: readonly Turn[];
   model: string | null;
+  needsKey: boolean;
   onExample: () => void;
   onAgain: (prompt: string) => void;
 }) {
@@ -42,21 +43,34 @@ export function Talk(props: {
         }}
       >
         {count === 0 ? (
-          <Empty icon="chat" title={props.model ? `Talk to ${props.model}` : "Choose a model"}>
-            Answers stream in as they are computed. Each shows its time to first token, its speed
-            and its exact cost.
-            <div className={classes.example}>
-              <Button size="xs" variant="light" onClick={props.onExample} disabled={!props.model}>
-                Start with an example
-              </Button>
-            </div>
-          </Empty>
+          <Start {...props} />
         ) : (
           props.turns.map((turn) => <TurnView key={turn.id} turn={turn} onAgain={props.onAgain} />)
         )}
       </div>
       <VisuallyHidden role="status">{last ? statusOf(last) : ""}</VisuallyHidden>
     </>
+  );
+}
+
+function Start(props: { model: string | null; needsKey: boolean; onExample: () => void }) {
+  if (props.needsKey)
+    return (
+      <Empty icon="key" title="Paste a key to talk">
+        Operators have no org of their own. Take a key of the org that you want to try as: “Use a
+        key of mine” in the settings.
+      </Empty>
+    );
+  return (
+    <Empty icon="chat" title={props.model ? `Talk to ${props.model}` : "Choose a model"}>
+      Answers stream in as they are computed. Each shows its time to first token, its speed and its
+      exact cost.
+      <div className={classes.example}>
+        <Button size="xs" variant="light" onClick={props.onExample} disabled={!props.model}>
+          Start with an example
+        </Button>
+      </div>
+    </Empty>
   );
 }
 

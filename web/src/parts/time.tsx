@@ -1,11 +1,19 @@
 /* time - a moment in the reader's own zone; the title has it in UTC, as the API says it. */
-import { formatMinute, formatTime } from "./format";
+import { formatDate, formatMinute, formatTime } from "./format";
 
-export function Time({ at, seconds }: { at: string | null | undefined; seconds?: boolean }) {
+const FORMATS = { day: formatDate, minute: formatMinute, second: formatTime };
+
+export function Time({
+  at,
+  by = "minute",
+}: {
+  at: string | null | undefined;
+  by?: keyof typeof FORMATS;
+}) {
   if (!at) return <>–</>;
   return (
     <time dateTime={at} title={at}>
-      {seconds ? formatTime(at) : formatMinute(at)}
+      {FORMATS[by](at)}
     </time>
   );
 }
