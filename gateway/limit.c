@@ -26,6 +26,13 @@ void limit_cancel(struct limit_store *s, struct limit_hold *hold)
     end(s, hold, 0, true);
 }
 
+enum rc limit_restore(struct limit_store *s, const struct limit_claim *claim, int64_t age_ms,
+                      int64_t requests, int64_t tok, struct err *err)
+{
+    ASSERT(requests >= 0 && tok >= 0);
+    return s->ops->restore(s, claim, age_ms, requests, tok, err);
+}
+
 struct limit_count limit_peek(struct limit_store *s, enum limit_scope scope, struct str subject,
                               struct str deployment)
 {

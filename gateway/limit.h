@@ -104,6 +104,11 @@ struct limit_sums {
 };
 struct limit_sums limit_total(struct limit_store *s);
 
+/* Counts what was admitted age_ms ago, before this process began, so that windows outlive a
+ * restart. Older than a window: nothing happens. A full table is RC_UNAVAILABLE. */
+enum rc limit_restore(struct limit_store *s, const struct limit_claim *claim, int64_t age_ms,
+                      int64_t requests, int64_t tok, struct err *err);
+
 void limit_free(struct limit_store *s); /* accepts NULL; no hold may be open */
 
 /* How a store is made: the first member of its own struct. */
@@ -112,6 +117,8 @@ struct limit_ops {
     enum rc (*reserve)(struct limit_store *s, const struct limit_ask *ask, struct limit_hold *ret,
                        struct limit_refusal *reterr, struct err *err);
     void (*settle)(struct limit_store *s, struct limit_hold *hold, int64_t used_tok, bool cancel);
+    enum rc (*restore)(struct limit_store *s, const struct limit_claim *claim, int64_t age_ms,
+                       int64_t requests, int64_t tok, struct err *err);
     struct limit_count (*peek)(struct limit_store *s, enum limit_scope scope, struct str subject,
                                struct str deployment);
     struct limit_sums (*total)(struct limit_store *s);

@@ -446,6 +446,35 @@ static void local_settle(struct limit_store *st, struct limit_hold *hold, int64_
     pthread_mutex_unlock(&l->lock);
 }
 
+static enum rc restore_locked(struct local *l, const struct limit_claim *claim, int64_t age_ms,
+                              int64_t requests, int64_t tok, struct err *err)
+{
+    const struct limit_ask ask = {.claims = claim, .n_claims = 1};
+    struct row row;
+    int32_t n = 0;
+    int64_t slot = now_slot(l), then = (l->now_ms - age_ms) / SLOT_MS;
+    enum rc rc = rows_make(l, &ask, &row, &n, err);
+    if (rc != RC_OK || slot - then >= SLOTS)
+        return rc;
+    row.scope = scope_find(l, row.hash, row.key, row.key_len);
+    rc = rows_take_scopes(l, &row, 1, slot, err);
+    if (rc != RC_OK)
+        return rc;
+    scope_advance(row.scope, slot);
+    scope_add(row.scope, then, requests, tok);
+    return RC_OK;
+}
+
+static enum rc local_restore(struct limit_store *st, const struct limit_claim *claim,
+                             int64_t age_ms, int64_t requests, int64_t tok, struct err *err)
+{
+    struct local *l = (struct local *)st;
+    pthread_mutex_lock(&l->lock);
+    enum rc rc = restore_locked(l, claim, MAX_OF(age_ms, INT64_C(0)), requests, tok, err);
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
 static struct limit_count local_peek(struct limit_store *st, enum limit_scope scope,
                                      struct str subject, struct str deployment)
 {
@@ -491,6 +520,7 @@ static void local_free(struct limit_store *st)
 static const struct limit_ops local_ops = {.name = "local",
                                            .reserve = local_reserve,
                                            .settle = local_settle,
+                                           .restore = local_restore,
                                            .peek = local_peek,
                                            .total = local_total,
                                            .free = local_free};

@@ -36,6 +36,52 @@ const struct meter_rule *meter_rule_of(enum usage_outcome outcome)
     return &rules[outcome];
 }
 
+/* ---- windows that outlive a restart ---- */
+
+struct restore {
+    struct meter *m;
+    int64_t now_ms;
+    struct err err;
+    enum rc rc;
+};
+
+static void restore_row(void *user, const struct usage *row)
+{
+    struct restore *r = user;
+    const struct token_count used = {row->input_tokens, row->cached_tokens, row->output_tokens};
+    const struct str subject[] = {row->org_id, row->user_id, row->key_id};
+    int64_t age_ms = r->now_ms - row->time, tok = 0;
+    if (age_ms > LIMIT_WINDOW_MS + MS_PER_SEC || !tokens_sum(&used, &tok))
+        return;
+    int64_t requests = meter_rule_of((enum usage_outcome)row->outcome)->keeps_request;
+    for (int scope = LIMIT_ORG; scope <= LIMIT_KEY; scope++)
+        for (int one = 0; one < 2 && r->rc == RC_OK; one++) {
+            struct limit_claim claim = {.scope = (enum limit_scope)scope,
+                                        .subject = subject[scope],
+                                        .deployment = one ? row->deployment_id : STR_NONE,
+                                        .requests_per_min = LIMIT_NONE,
+                                        .tokens_per_min = LIMIT_NONE,
+                                        .concurrency = LIMIT_NONE};
+            r->rc = limit_restore(r->m->limits, &claim, age_ms, requests, tok, &r->err);
+        }
+}
+
+/* The last minute's rows are still in the journal (segments of a busier minute than one segment
+ * holds may be gone already): without them a restart would hand every tenant a fresh window. What
+ * cannot be counted is no reason to serve nobody. */
+static void restore_windows(struct meter *m)
+{
+    struct restore r = {.m = m, .now_ms = clock_wall_ms(m->clock)};
+    struct journal_pos at = {0}, next = {0};
+    do {
+        at = next;
+        if (journal_read(m->journal, at, 10000, 64 * MIB, restore_row, &r, &next, &r.err) != RC_OK)
+            r.rc = r.err.rc;
+    } while (r.rc == RC_OK && journal_pos_cmp(next, at) != 0);
+    if (r.rc != RC_OK)
+        log_warn("meter.restore", "error=%s", LOG_STR(str_of(r.err.msg)));
+}
+
 /* ---- three moves ---- */
 
 enum rc meter_open(const struct meter_opts *opts, struct meter **ret, struct err *err)
@@ -47,6 +93,7 @@ enum rc meter_open(const struct meter_opts *opts, struct meter **ret, struct err
     m->limits = opts->limits;
     m->clock = opts->clock;
     pthread_mutex_init(&m->lock, NULL);
+    restore_windows(m);
     *ret = m;
     return RC_OK;
 }

@@ -29,6 +29,8 @@ struct meter_opts {
     struct limit_store *limits;
     const struct clock *clock;
 };
+/* Counts the last minute's rows of the journal into the windows of `limits`, so that a restart
+ * gives nobody a fresh one. */
 enum rc meter_open(const struct meter_opts *opts, struct meter **ret, struct err *err);
 void meter_close(struct meter *m); /* accepts NULL; complains about holds that nobody settled */
 

@@ -214,6 +214,35 @@ START_TEST(each_outcome_is_billed_by_its_rule)
 }
 END_TEST
 
+START_TEST(a_restart_gives_nobody_a_fresh_window)
+{
+    struct fixture fx;
+    fixture_open(&fx, 1000);
+    struct meter_hold hold;
+    struct meter_end end = {.outcome = OUTCOME_STOP, .http_status = 200, .ttft_ms = 1};
+    ck_assert_int_eq(reserve(&fx, "req_1", 600, &hold), RC_OK);
+    ck_assert(meter_count(fx.meter, &hold, &(struct token_count){500, 50, 50}));
+    ck_assert_int_eq(meter_settle(fx.meter, &hold, &end, NULL, NULL, &fx.err), RC_OK);
+    ck_assert_int_eq(reserve(&fx, "req_2", 100, &hold), RC_OK); /* refused ones do not count */
+    end.outcome = OUTCOME_REFUSED;
+    ck_assert_int_eq(meter_settle(fx.meter, &hold, &end, NULL, NULL, &fx.err), RC_OK);
+    stop(&fx);
+    advance(&fx, 30000);
+    start(&fx);
+    struct str org = STR("org_a"), key = STR("key_a"), dep = STR("dep_a");
+    ck_assert_int_eq(org_tokens(&fx), 600);
+    ck_assert_int_eq(limit_peek(fx.limits, LIMIT_ORG, org, STR_NONE).requests, 1);
+    ck_assert_int_eq(limit_peek(fx.limits, LIMIT_KEY, key, dep).tokens, 600);
+    ck_assert_int_eq(reserve(&fx, "req_3", 401, &hold), RC_LIMIT);
+    advance(&fx, 31000);
+    ck_assert_int_eq(org_tokens(&fx), 0);
+    stop(&fx);
+    start(&fx); /* a minute later there is nothing to count */
+    ck_assert_int_eq(org_tokens(&fx), 0);
+    fixture_done(&fx);
+}
+END_TEST
+
 START_TEST(a_recovered_request_is_billed_what_was_counted)
 {
     struct fixture fx;
@@ -489,6 +518,7 @@ int main(void)
     tcase_add_test(tc, a_refused_request_leaves_nothing_behind);
     tcase_add_test(tc, counts_that_fall_or_are_negative_are_not_taken);
     tcase_add_test(tc, what_an_engine_reports_becomes_disjoint_classes);
+    tcase_add_test(tc, a_restart_gives_nobody_a_fresh_window);
     tcase_add_test(tc, a_journal_that_fails_leaves_no_hold_behind);
     tcase_add_test(tc, two_hundred_at_once_with_budget_for_three_admit_three);
     tcase_add_test(tc, random_traffic_balances_at_every_moment);
