@@ -1,0 +1,389 @@
+/* engine.c - how fast the engine computes, and how much of what this machine can do that is.
+ *
+ *   bench_engine --model FILE [--threads N] [--path P] [--json]
+ *
+ * Absolute figures move with the neighbours of a shared machine, so each run also measures the
+ * machine: streaming reads (what a decode step waits for) and 8-bit products (what a prefill
+ * waits for). tests/bench/engine runs this beside llama.cpp. Progress goes to stderr. */
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/units.h"
+#include "engine/cpu/threads.h"
+#include "engine/model/gguf.h"
+#include "engine/model/weights.h"
+#include "engine/ops.h"
+
+#define ROUNDS     5
+#define MAX_SEQS   16
+#define PROMPT     512
+#define STEPS      48
+#define SEQ_PAGES  40
+#define DECODE_AT  64 /* tokens of context before the first timed step */
+#define READ_SMALL (94 * MIB)
+#define READ_LARGE GIB
+
+static double now(void)
+{
+    return (double)clock_mono_ns(clock_system()) / 1e9;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof(*v), by_value);
+    return v[n / 2];
+}
+
+/* Streaming reads: each thread its own part of the memory, `times` over. */
+typedef uint64_t wide_u64 __attribute__((vector_size(32)));
+
+struct reading {
+    const uint8_t *memory;
+    size_t bytes;
+    int times, n_threads;
+    uint64_t sink[THREADS_MAX]; /* so that the reads are not optimised away */
+};
+
+static void read_part(void *arg, int id)
+{
+    struct reading *r = arg;
+    const size_t part = r->bytes / (size_t)r->n_threads / 128 * 4; /* in wide_u64 */
+    const wide_u64 *p = (const wide_u64 *)(const void *)r->memory + (size_t)id * part;
+    wide_u64 a = {0}, b = {0}, c = {0}, d = {0};
+    for (int t = 0; t < r->times; t++) {
+        for (size_t i = 0; i < part; i += 4) {
+            a ^= p[i];
+            b ^= p[i + 1];
+            c ^= p[i + 2];
+            d ^= p[i + 3];
+        }
+        __asm__ volatile("" : : : "memory");
+    }
+    a ^= b ^ c ^ d;
+    r->sink[id] = a[0] ^ a[1] ^ a[2] ^ a[3];
+}
+
+static double gb_per_s(const uint8_t *memory, size_t bytes, int n_threads)
+{
+    static struct reading r;
+    struct threads *crew = NULL;
+    struct err err = {0};
+    double best = 0;
+    r = (struct reading){.memory = memory, .bytes = bytes, .n_threads = n_threads};
+    r.times = bytes >= READ_LARGE ? 1 : 8;
+    if (threads_new(n_threads, &crew, &err) != RC_OK)
+        return 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        double start = now();
+        threads_run(crew, read_part, &r);
+        double rate = (double)bytes * r.times / (now() - start) / 1e9;
+        best = rate > best ? rate : best;
+    }
+    threads_free(crew);
+    return best;
+}
+
+/* 8-bit products of registers, in billions of multiplications and additions a second. */
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static double maddubs_gops(void)
+{
+    enum { N = 20000000 };
+    const __m256i one = _mm256_set1_epi8(1);
+    __m256i s[8];
+    for (int i = 0; i < 8; i++)
+        s[i] = one;
+    double start = now();
+    for (int n = 0; n < N; n++)
+        __asm__ volatile("vpmaddubsw %8, %8, %0\n\tvpmaddubsw %8, %8, %1\n\t"
+                         "vpmaddubsw %8, %8, %2\n\tvpmaddubsw %8, %8, %3\n\t"
+                         "vpmaddubsw %8, %8, %4\n\tvpmaddubsw %8, %8, %5\n\t"
+                         "vpmaddubsw %8, %8, %6\n\tvpmaddubsw %8, %8, %7"
+                         : "+x"(s[0]), "+x"(s[1]), "+x"(s[2]), "+x"(s[3]), "+x"(s[4]), "+x"(s[5]),
+                           "+x"(s[6]), "+x"(s[7])
+                         : "x"(one));
+    return 8.0 * N * 64 / (now() - start) / 1e9;
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static double vnni_gops(void)
+{
+    enum { N = 20000000 };
+    const __m512i one = _mm512_set1_epi8(1);
+    __m512i s[8];
+    for (int i = 0; i < 8; i++)
+        s[i] = one;
+    double start = now();
+    for (int n = 0; n < N; n++)
+        __asm__ volatile("vpdpbusd %8, %8, %0\n\tvpdpbusd %8, %8, %1\n\t"
+                         "vpdpbusd %8, %8, %2\n\tvpdpbusd %8, %8, %3\n\t"
+                         "vpdpbusd %8, %8, %4\n\tvpdpbusd %8, %8, %5\n\t"
+                         "vpdpbusd %8, %8, %6\n\tvpdpbusd %8, %8, %7"
+                         : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]),
+                           "+v"(s[6]), "+v"(s[7])
+                         : "v"(one));
+    return 8.0 * N * 128 / (now() - start) / 1e9;
+}
+#endif
+
+/* Of one thread, with the instruction of the path; 0 where there is none. */
+static double int8_gops(const char *path)
+{
+    double best = 0;
+    for (int i = 0; i < 3; i++) {
+        double rate = 0;
+#if defined(__x86_64__)
+        if (strcmp(path, "avx512") == 0)
+            rate = vnni_gops();
+        else if (strcmp(path, "avx2") == 0)
+            rate = maddubs_gops();
+#endif
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+struct bench {
+    struct model *model;
+    struct backend *backend;
+    int32_t page[MAX_SEQS][SEQ_PAGES];
+    const int32_t *page_of[MAX_SEQS];
+    float *logits; /* [MAX_SEQS][vocab] */
+    struct err err;
+};
+
+struct figures {
+    int n_threads;
+    double read_small_1, read_small, read_large_1, read_large, int8, token_mb;
+    double prefill, decode, decode_8, decode_16, decode_deep;
+};
+
+static void must(const struct bench *b, enum rc rc)
+{
+    if (rc != RC_OK) {
+        fprintf(stderr, "bench_engine: %s\n", b->err.msg);
+        exit(1);
+    }
+}
+
+static int32_t best_token(const float *logits, int32_t n)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < n; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+/* Seconds for a prompt of n tokens, logits of the last. */
+static double time_prefill(struct bench *b, int32_t n)
+{
+    int32_t token[PROMPT], pos[PROMPT], seq[PROMPT] = {0}, out[1] = {n - 1};
+    for (int32_t i = 0; i < n; i++) {
+        token[i] = (i * 7919 + 13) % b->model->config.n_vocab;
+        pos[i] = i;
+    }
+    const struct batch batch = {.n_rows = n,
+                                .token = token,
+                                .pos = pos,
+                                .seq = seq,
+                                .n_seqs = 1,
+                                .page_of = b->page_of,
+                                .n_out = 1,
+                                .out_row = out,
+                                .logits = b->logits};
+    double start = now();
+    must(b, b->backend->ops->forward(b->backend, &batch, &b->err));
+    return now() - start;
+}
+
+/* Tokens a second of n sequences that decode greedily from position `from` on. */
+static double time_decode(struct bench *b, int32_t n, int32_t from, int32_t steps)
+{
+    int32_t token[MAX_SEQS], pos[MAX_SEQS], seq[MAX_SEQS], out[MAX_SEQS];
+    const int32_t vocab = b->model->config.n_vocab;
+    for (int32_t i = 0; i < n; i++) {
+        token[i] = 1000 + 37 * i;
+        seq[i] = out[i] = i;
+    }
+    double start = now();
+    for (int32_t s = 0; s < steps; s++) {
+        for (int32_t i = 0; i < n; i++)
+            pos[i] = from + s;
+        const struct batch batch = {.n_rows = n,
+                                    .token = token,
+                                    .pos = pos,
+                                    .seq = seq,
+                                    .n_seqs = n,
+                                    .page_of = b->page_of,
+                                    .n_out = n,
+                                    .out_row = out,
+                                    .logits = b->logits};
+        must(b, b->backend->ops->forward(b->backend, &batch, &b->err));
+        for (int32_t i = 0; i < n; i++)
+            token[i] = best_token(b->logits + (size_t)i * (size_t)vocab, vocab);
+    }
+    return n * steps / (now() - start);
+}
+
+static double median_decode(struct bench *b, int32_t n, int32_t from)
+{
+    double v[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++)
+        v[i] = time_decode(b, n, from, STEPS);
+    fprintf(stderr, "decode of %d at %d tokens: %.1f tok/s\n", n, from, v[0]);
+    return median(v, ROUNDS);
+}
+
+static void probe_machine(struct figures *f, const char *path)
+{
+    uint8_t *memory =
+        mmap(NULL, READ_LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        fprintf(stderr, "bench_engine: no memory for the read probe\n");
+        exit(1);
+    }
+    madvise(memory, READ_LARGE, MADV_HUGEPAGE);
+    for (size_t i = 0; i < READ_LARGE; i += 4096)
+        memory[i] = (uint8_t)i;
+    fprintf(stderr, "probing reads and 8-bit products ...\n");
+    f->read_small_1 = gb_per_s(memory, READ_SMALL, 1);
+    f->read_small = gb_per_s(memory, READ_SMALL, f->n_threads);
+    f->read_large_1 = gb_per_s(memory, READ_LARGE, 1);
+    f->read_large = gb_per_s(memory, READ_LARGE, f->n_threads);
+    f->int8 = int8_gops(path);
+    munmap(memory, READ_LARGE);
+}
+
+static void measure(struct bench *b, struct figures *f)
+{
+    double v[ROUNDS];
+    time_prefill(b, 64); /* warm */
+    for (int i = 0; i < ROUNDS; i++) {
+        v[i] = PROMPT / time_prefill(b, PROMPT);
+        fprintf(stderr, "prefill of %d: %.1f tok/s\n", PROMPT, v[i]);
+    }
+    f->prefill = median(v, ROUNDS);
+    f->decode_deep = median_decode(b, 1, PROMPT);
+    f->decode = median_decode(b, 1, DECODE_AT);
+    f->decode_8 = median_decode(b, 8, DECODE_AT);
+    f->decode_16 = median_decode(b, 16, DECODE_AT);
+}
+
+static void print_machine(void)
+{
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f && fgets(line, sizeof(line), f)) {
+        if (strncmp(line, "model name", 10) == 0) {
+            printf("machine      %s", strchr(line, ':') + 2);
+            break;
+        }
+    }
+    if (f)
+        fclose(f);
+}
+
+static void print_text(const struct bench *b, const struct figures *f)
+{
+    const double used = f->decode * f->token_mb / 1000;
+    print_machine();
+    printf("engine       path %s, %d threads, model " STR_FMT "\n",
+           b->backend->ops->path(b->backend), f->n_threads, STR_ARG(b->model->card.name));
+    printf("reads        94 MiB: %.1f GB/s (1 thread), %.1f (%d); 1 GiB: %.1f, %.1f\n",
+           f->read_small_1, f->read_small, f->n_threads, f->read_large_1, f->read_large);
+    printf("int8         %.0f GOP/s a thread\n", f->int8);
+    printf("decode       %.1f tok/s x %.1f MB = %.1f GB/s: %.2f of the 94 MiB reads\n", f->decode,
+           f->token_mb, used, used / f->read_small);
+    printf("at 512       %.1f tok/s\n", f->decode_deep);
+    printf("prefill 512  %.1f tok/s\n", f->prefill);
+    printf("8 streams    %.1f tok/s, %.2f of one\n", f->decode_8, f->decode_8 / f->decode);
+    printf("16 streams   %.1f tok/s, %.2f of one\n", f->decode_16, f->decode_16 / f->decode);
+}
+
+static void print_json(const struct bench *b, const struct figures *f)
+{
+    printf("{\"path\": \"%s\", \"threads\": %d, \"read_94_1\": %.2f, \"read_94\": %.2f, "
+           "\"read_1024_1\": %.2f, \"read_1024\": %.2f, \"int8\": %.0f, \"token_mb\": %.2f, "
+           "\"prefill\": %.2f, \"decode\": %.2f, \"decode_512\": %.2f, \"decode_8\": %.2f, "
+           "\"decode_16\": %.2f}\n",
+           b->backend->ops->path(b->backend), f->n_threads, f->read_small_1, f->read_small,
+           f->read_large_1, f->read_large, f->int8, f->token_mb, f->prefill, f->decode,
+           f->decode_deep, f->decode_8, f->decode_16);
+}
+
+static void open_bench(struct bench *b, const char *model, const char *path, int n_threads)
+{
+    struct backend_opts opts = {.path = path,
+                                .n_threads = n_threads,
+                                .n_pages = MAX_SEQS * SEQ_PAGES,
+                                .max_batch = PROMPT,
+                                .max_out = MAX_SEQS};
+    must(b, hash_init(&b->err));
+    must(b, model_open(model, &b->model, &b->err));
+    must(b, backend_cpu.open(b->model, &opts, &b->backend, &b->err));
+    b->logits = malloc((size_t)MAX_SEQS * (size_t)b->model->config.n_vocab * sizeof(float));
+    for (int32_t s = 0; s < MAX_SEQS; s++) {
+        b->page_of[s] = b->page[s];
+        for (int32_t i = 0; i < SEQ_PAGES; i++)
+            b->page[s][i] = s * SEQ_PAGES + i;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"model", required_argument, NULL, 'm'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"path", required_argument, NULL, 'p'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {0}};
+    const char *model = getenv("SLUICE_TEST_MODEL"), *path = "auto";
+    struct bench b = {0};
+    struct figures f = {0};
+    int64_t n_threads = 0;
+    bool json = false;
+    for (int c; (c = getopt_long(argc, argv, "m:t:p:j", options, NULL)) != -1;) {
+        if (c == 'm')
+            model = optarg;
+        else if (c == 'p')
+            path = optarg;
+        else if (c == 'j')
+            json = true;
+        else if (c != 't' || !str_to_i64(str_of(optarg), 1, THREADS_MAX, &n_threads))
+            model = NULL;
+    }
+    if (!model) {
+        fprintf(stderr, "usage: bench_engine --model FILE [--threads N] [--path P] [--json]\n");
+        return 2;
+    }
+    open_bench(&b, model, path, (int)n_threads);
+    f.n_threads = b.backend->ops->n_threads(b.backend);
+    for (size_t i = 0; i < gguf_n_tensors(b.model->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(b.model->gguf, i);
+        if (t != b.model->embed || t == b.model->head) /* of an untied embedding, one row */
+            f.token_mb += (double)t->bytes / 1e6;
+    }
+    probe_machine(&f, b.backend->ops->path(b.backend));
+    measure(&b, &f);
+    if (json)
+        print_json(&b, &f);
+    else
+        print_text(&b, &f);
+    backend_cpu.close(b.backend);
+    model_close(b.model);
+    free(b.logits);
+    return 0;
+}
