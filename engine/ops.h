@@ -17,8 +17,9 @@
 struct model; /* engine/model/weights.h */
 
 struct backend_opts {
-    int n_threads;     /* 0: one per core this process may use */
-    const char *path;  /* "auto", "scalar", "avx2", "avx512"; asking for what the CPU lacks is an error */
+    int n_threads; /* 0: one per core this process may use */
+    /* "auto" (or NULL), "scalar", "avx2", "avx512": what the CPU lacks is RC_INVALID. */
+    const char *path;
     int32_t n_pages;   /* size of the KV pool, fixed for life */
     int32_t max_batch; /* most rows one forward may hold: the token budget of a step */
     int32_t max_out;   /* most rows of logits one forward may ask for */
@@ -28,17 +29,19 @@ struct backend_opts {
  * order of position; position p of a sequence lives in page page_of[p / 16], slot p % 16. Pages
  * that hold positions below a row's own must be filled by earlier rows or earlier calls. */
 struct batch {
-    int32_t n_rows;          /* B, 1..max_batch */
-    const int32_t *token;    /* [B] vocabulary ids */
-    const int32_t *pos;      /* [B] */
-    const int32_t *seq;      /* [B] index into page_of */
-    int32_t n_seqs;          /* S */
-    const int32_t *const *page_of; /* [S] page numbers of each sequence, long enough for its last row */
-    int32_t n_out;           /* 0..max_out */
-    const int32_t *out_row;  /* [n_out] rows whose logits are wanted, ascending */
-    float *logits;           /* [n_out, vocab], written here, owned by the caller */
+    int32_t n_rows;       /* B, 1..max_batch */
+    const int32_t *token; /* [B] vocabulary ids */
+    const int32_t *pos;   /* [B] */
+    const int32_t *seq;   /* [B] index into page_of */
+    int32_t n_seqs;       /* S */
+    const int32_t *const
+        *page_of;           /* [S] page numbers of each sequence, long enough for its last row */
+    int32_t n_out;          /* 0..max_out */
+    const int32_t *out_row; /* [n_out] rows whose logits are wanted, ascending */
+    float *logits;          /* [n_out, vocab], written here, owned by the caller */
 };
 
+/* One caller at a time. */
 struct backend {
     const struct backend_ops *ops;
 };
