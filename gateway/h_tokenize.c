@@ -57,7 +57,7 @@ static enum rc tokenize(struct caller *c, const json_t *root, struct prompt *ret
 {
     enum { MOST_TOK = 1 << 20 };
     struct str model, prompt;
-    bool special;
+    bool special = false;
     struct err err = {0};
     struct text_model *text = NULL;
     enum rc rc = read_fields(root, &model, &prompt, &special, &err);
