@@ -128,6 +128,7 @@ function columns(onEnd: (key: Key) => void, ownerOf: (key: Key) => string): Colu
     },
     {
       title: "Actions",
+      isAction: true,
       numeric: true,
       cell: (key) => {
         const word = isUsable(keyState(key)) ? "Revoke" : "Delete";

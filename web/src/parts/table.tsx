@@ -10,6 +10,7 @@ export interface Column<Row> {
   cell?: (row: Row) => ReactNode; /* absent: not on the screen */
   csv?: (row: Row) => Cell; /* absent: not in the file */
   numeric?: boolean;
+  isAction?: boolean; /* stays in sight at the right edge */
   isSecondary?: boolean; /* not on a narrow screen */
   foot?: ReactNode;
 }
@@ -75,8 +76,9 @@ export function DataTable<Row>(props: {
 }
 
 function placeOf<Row>(column: Column<Row>) {
+  const names = [column.numeric && classes.numeric, column.isAction && classes.action];
   return {
-    ...(column.numeric ? { className: classes.numeric } : {}),
+    className: names.filter(Boolean).join(" "),
     ...(column.isSecondary ? { visibleFrom: "sm" as const } : {}),
   };
 }
