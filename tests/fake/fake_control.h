@@ -3,7 +3,6 @@
 /* fake_control - the internal side of a control plane (schema/feed.h): a list of changes handed out
  * by long poll, keys by public id, usage rows taken once each. One thread, one loop. */
 
-#include <check.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,6 +26,7 @@ struct fake_control {
     json_t *hidden_keys;  /* rows known only when asked for */
     json_t *rows;         /* usage rows by id */
     int rev;
+    bool forgets; /* usage rows are taken and not kept: for benchmarks */
     struct {
         struct http_req *req;
         int after;
@@ -119,6 +119,8 @@ static inline void control_usage(struct fake_control *c, struct http_req *r)
     atomic_fetch_add(&c->usage_posts, 1);
     json_array_foreach(json_object_get(j, "rows"), i, row)
     {
+        if (c->forgets)
+            break;
         const char *id = json_string_value(json_object_get(row, "id"));
         if (json_object_get(c->rows, id))
             atomic_fetch_add(&c->repeats, 1);
@@ -278,10 +280,10 @@ static inline void fake_control_start(struct fake_control *c, json_t *state)
                                     .on_request = control_request,
                                     .on_close = control_closed,
                                     .user = c};
-    ck_assert_int_eq(loop_open(clock_system(), &c->loop, &err), RC_OK);
-    ck_assert_msg(http_server_open(c->loop, &opts, &c->server, &err) == RC_OK, "%s", err.msg);
+    MUST(loop_open(clock_system(), &c->loop, &err) == RC_OK);
+    MUST(http_server_open(c->loop, &opts, &c->server, &err) == RC_OK);
     snprintf(c->url, sizeof c->url, "http://127.0.0.1:%u", http_server_port(c->server));
-    ck_assert_int_eq(pthread_create(&c->thread, NULL, control_run, c), 0);
+    MUST(pthread_create(&c->thread, NULL, control_run, c) == 0);
 }
 
 static inline void fake_control_stop(struct fake_control *c)

@@ -3,7 +3,6 @@
 /* fake_engine - an engine's side of the socket with a model that says "w0 w1 w2 …": as slow, as
  * small and as unreliable as a test wants. One thread, one loop. */
 
-#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "base/loop.h"
 #include "engine/text/card.h"
 #include "schema/frame.h"
+#include "tests/fake/must.h"
 
 enum { FAKE_CONNS = 16, FAKE_RUNS = 256, FAKE_VOCAB = 259 };
 
@@ -100,7 +100,7 @@ static inline void fake_card(struct buf *to)
                         .token = token,
                         .type = type};
     struct err err = {0};
-    ck_assert_msg(card_pack(&card, to, &err) == RC_OK, "%s", err.msg);
+    MUST(card_pack(&card, to, &err) == RC_OK);
 }
 
 static inline void fake_close(struct fake_conn *c)
@@ -132,7 +132,7 @@ static inline void fake_flush(struct fake_conn *c)
 static inline void fake_say(struct fake_conn *c, const struct frame *f)
 {
     struct err err = {0};
-    ck_assert_msg(frame_write(&c->out, f, &err) == RC_OK, "%s", err.msg);
+    MUST(frame_write(&c->out, f, &err) == RC_OK);
 }
 
 static inline struct frame_usage fake_usage(const struct fake_run *r)
@@ -324,12 +324,12 @@ static inline void fake_engine_start(struct fake_engine *e, const char *dir, con
     snprintf(path, sizeof path, "%s/%s.sock", dir, name);
     snprintf(e->address, sizeof e->address, "unix:%s", path);
     memcpy(e->path, path, sizeof e->path);
-    ck_assert_int_eq(loop_open(clock_system(), &e->loop, &err), RC_OK);
+    MUST(loop_open(clock_system(), &e->loop, &err) == RC_OK);
     memcpy(a.sun_path, e->path, strlen(e->path) + 1);
     unlink(e->path);
     e->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    ck_assert_int_eq(bind(e->listen_fd, (struct sockaddr *)&a, sizeof a), 0);
-    ck_assert_int_eq(listen(e->listen_fd, 16), 0);
+    MUST(bind(e->listen_fd, (struct sockaddr *)&a, sizeof a) == 0);
+    MUST(listen(e->listen_fd, 16) == 0);
     for (int i = 0; i < FAKE_CONNS; i++) {
         e->conn[i].e = e;
         e->conn[i].io.fd = -1;
@@ -340,7 +340,7 @@ static inline void fake_engine_start(struct fake_engine *e, const char *dir, con
     e->tick = (struct loop_timer){.on_time = fake_tick, .user = e};
     loop_io_add(e->loop, &e->accept_io, EPOLLIN, &err);
     loop_timer_set(e->loop, &e->tick, loop_now_ms(e->loop), &err);
-    ck_assert_int_eq(pthread_create(&e->thread, NULL, fake_run_loop, e), 0);
+    MUST(pthread_create(&e->thread, NULL, fake_run_loop, e) == 0);
 }
 
 static inline void fake_engine_stop(struct fake_engine *e)

@@ -3,13 +3,13 @@
 /* tenant - one org with a user, a key, a shared deployment, limits and a price, as the change feed
  * would bring them. Tests edit the JSON before they hand it over. */
 
-#include <check.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
 #include "schema/apikey.h"
+#include "tests/fake/must.h"
 
 static const uint8_t tenant_hash_key[HASH_KEY_BYTES] = {1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -28,7 +28,7 @@ static inline json_t *tenant_key(struct apikey *key, const char *name, const cha
     char hex[2 * HASH_BYTES + 1], id[40];
     struct str public_id;
     apikey_new(key);
-    ck_assert(apikey_parse(str_of(key->text), &public_id));
+    MUST(apikey_parse(str_of(key->text), &public_id));
     apikey_hash(str_of(key->text), tenant_hash_key, hash);
     str_to_hex(hash, sizeof hash, hex);
     snprintf(id, sizeof id, "key_%s", name);
