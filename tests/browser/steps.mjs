@@ -22,6 +22,12 @@ export async function setLength(page, maxTokens) {
   if (isFolded) await settings.click();
 }
 
+export async function setTemperature(page, temperature) {
+  const field = page.getByRole("textbox", { name: "Temperature" });
+  await field.fill(String(temperature));
+  await field.blur();
+}
+
 export const lastTurn = (page) => page.getByRole("article", { name: "Exchange" }).last();
 
 /* The exact cost of the last answer, once its row is in the ledger. */
