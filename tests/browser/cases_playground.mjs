@@ -58,11 +58,17 @@ export const playgroundCases = {
       await page.getByLabel("Message", { exact: true }).fill(LONG);
       await page.getByLabel("Message", { exact: true }).press("Enter");
       await lastTurn(page).locator("[data-part=answer]").waitFor({ timeout: 60_000 });
-      await page
+      const isClicked = await page
         .getByRole("button", { name: "Stop" })
-        .click({ timeout: 500 })
-        .catch(() => undefined);
-      await page.getByRole("button", { name: "Send" }).waitFor({ timeout: 2000 });
+        .click({ timeout: 8000 })
+        .then(
+          () => true,
+          () => false,
+        );
+      /* At once when it was clicked; else the answer has ended by itself, or soon will. */
+      await page
+        .getByRole("button", { name: "Send" })
+        .waitFor({ timeout: isClicked ? 2000 : 60_000 });
     }
     await lastTurn(page).and(stopped).waitFor();
     const before = await lastTurn(page).locator("[data-part=answer]").innerText();
