@@ -66,8 +66,8 @@ void seats_free(struct seats *s)
     free(s);
 }
 
-/* Addresses come back (a restarted replica has its old one), so they are never forgotten, only
- * recycled when nobody sits there and the table is full. */
+/* Addresses come back (a restarted replica has its old one), so they are never forgotten: workers
+ * hold views of their seats. A full table has no seat for a new address. */
 static struct seat *seat_of(struct seats *s, struct str address)
 {
     struct seat *found = NULL;

@@ -1,54 +1,9 @@
 #include "gateway/tables.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/units.h"
-
-/* The kinds of the feed, in its order of names. */
-#define KINDS(X) X(org) X(user) X(key) X(model) X(endpoint) X(deployment) X(share) X(limit) X(price)
-
-enum kind {
-#define X(name) KIND_##name,
-    KINDS(X)
-#undef X
-        KIND_COUNT
-};
-
-struct row {
-    atomic_int refs;
-    enum kind kind;
-    struct arena arena;
-    union {
-        struct str id; /* first in every resource */
-        struct org org;
-        struct user user;
-        struct key key;
-        struct model_row model;
-        struct endpoint endpoint;
-        struct deployment deployment;
-        struct share share;
-        struct limit limit;
-        struct price price;
-    };
-};
-
-/* Open addressing; never more than half full. */
-struct index {
-    struct row **slot;
-    size_t mask, n;
-};
-
-struct tables {
-    atomic_int refs;
-    int64_t rev;
-    char epoch[TABLES_EPOCH_BYTES];
-    uint8_t hash_key[HASH_KEY_BYTES];
-    struct index by_id, by_public, by_limit;
-    struct arena arena; /* of the deployments and their lists */
-    struct tables_dep *deps;
-    int32_t n_deps;
-};
+#include "gateway/tables_rows.h"
 
 enum { ROW_ARENA_MAX = 512 * 1024 };
 
@@ -60,37 +15,16 @@ static const struct resource *const resource_of[KIND_COUNT] = {
     [KIND_price] = &resource_price,
 };
 
-/* ---- hashing ---- */
-
-static uint64_t mix(uint64_t h, struct str s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        h = (h ^ (unsigned char)s.p[i]) * UINT64_C(0x100000001b3);
-    return (h ^ 0xff) * UINT64_C(0x100000001b3);
-}
-
-static const uint64_t SEED = UINT64_C(0xcbf29ce484222325);
-
-static uint64_t hash_id(enum kind kind, struct str id)
-{
-    return mix(SEED + (uint64_t)kind, id);
-}
-
-static uint64_t hash_limit(struct str deployment, int64_t scope, struct str subject)
-{
-    return mix(mix(SEED + (uint64_t)scope, deployment), subject);
-}
-
-static bool index_init(struct index *x, size_t n)
+static bool index_init(struct tables_index *x, size_t n)
 {
     size_t cap = 16;
     while (cap < 2 * n)
         cap *= 2;
-    *x = (struct index){.slot = calloc(cap, sizeof *x->slot), .mask = cap - 1};
+    *x = (struct tables_index){.slot = calloc(cap, sizeof *x->slot), .mask = cap - 1};
     return x->slot != NULL;
 }
 
-static void index_add(struct index *x, uint64_t hash, struct row *row)
+static void index_add(struct tables_index *x, uint64_t hash, struct tables_row *row)
 {
     size_t i = (hash ^ hash >> 32) & x->mask;
     while (x->slot[i])
@@ -99,24 +33,9 @@ static void index_add(struct index *x, uint64_t hash, struct row *row)
     x->n++;
 }
 
-#define INDEX_EACH(x, hash, i)                                                                     \
-    for (size_t i = ((hash) ^ (hash) >> 32) & (x)->mask; (x)->slot[i]; i = (i + 1) & (x)->mask)
-
-static struct row *find_row(const struct index *x, enum kind kind, struct str id)
-{
-    uint64_t h = hash_id(kind, id);
-    if (x->slot)
-        INDEX_EACH(x, h, i)
-        {
-            if (x->slot[i]->kind == kind && str_eq(x->slot[i]->id, id))
-                return x->slot[i];
-        }
-    return NULL;
-}
-
 /* ---- rows ---- */
 
-static void row_unref(struct row *r)
+static void row_unref(struct tables_row *r)
 {
     if (!r || atomic_fetch_sub(&r->refs, 1) != 1)
         return;
@@ -124,9 +43,10 @@ static void row_unref(struct row *r)
     free(r);
 }
 
-static enum rc row_read(enum kind kind, const json_t *json, struct row **ret, struct err *err)
+static enum rc row_read(enum tables_kind kind, const json_t *json, struct tables_row **ret,
+                        struct err *err)
 {
-    struct row *r = calloc(1, sizeof *r);
+    struct tables_row *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, RC_NO_MEMORY, "no memory for a row");
     atomic_init(&r->refs, 1);
@@ -145,7 +65,7 @@ static enum rc row_read(enum kind kind, const json_t *json, struct row **ret, st
     return RC_OK;
 }
 
-static int64_t row_version(const struct row *r)
+static int64_t row_version(const struct tables_row *r)
 {
     switch (r->kind) {
     case KIND_org:
@@ -214,7 +134,8 @@ static int by_name_then_age(const void *a, const void *b)
 }
 
 /* Rows of one kind that belong to the deployment, as a list in the snapshot's arena. */
-static const void *collect(struct tables *t, enum kind kind, struct str dep_id, int32_t *ret_n)
+static const void *collect(struct tables *t, enum tables_kind kind, struct str dep_id,
+                           int32_t *ret_n)
 {
     int32_t n = 0;
     const void **list = NULL;
@@ -225,7 +146,7 @@ static const void *collect(struct tables *t, enum kind kind, struct str dep_id, 
             break;
         n = 0;
         for (size_t i = 0; i <= t->by_id.mask; i++) {
-            struct row *r = t->by_id.slot[i];
+            struct tables_row *r = t->by_id.slot[i];
             if (!r || r->kind != kind ||
                 !str_eq(kind == KIND_share ? r->share.deployment_id : r->price.deployment_id,
                         dep_id))
@@ -241,8 +162,8 @@ static const void *collect(struct tables *t, enum kind kind, struct str dep_id, 
 
 static void fill_dep(struct tables *t, struct tables_dep *d)
 {
-    struct row *endpoint = find_row(&t->by_id, KIND_endpoint, d->row->endpoint_id);
-    struct row *model = find_row(&t->by_id, KIND_model, d->row->model_id);
+    struct tables_row *endpoint = tables_find_row(&t->by_id, KIND_endpoint, d->row->endpoint_id);
+    struct tables_row *model = tables_find_row(&t->by_id, KIND_model, d->row->model_id);
     d->endpoint = endpoint ? &endpoint->endpoint : NULL;
     d->name = d->row->served_name.len ? d->row->served_name : model ? model->model.name : STR("");
     d->shares = collect(t, KIND_share, d->row->id, &d->n_shares);
@@ -278,12 +199,13 @@ static enum rc make_indexes(struct tables *t, struct err *err)
     if (!index_init(&t->by_public, t->by_id.n) || !index_init(&t->by_limit, t->by_id.n))
         return err_set(err, RC_NO_MEMORY, "no memory for the indexes");
     for (size_t i = 0; i <= t->by_id.mask; i++) {
-        struct row *r = t->by_id.slot[i];
+        struct tables_row *r = t->by_id.slot[i];
         if (r && r->kind == KIND_key)
-            index_add(&t->by_public, mix(SEED, r->key.public_id), r);
+            index_add(&t->by_public, tables_mix(TABLES_SEED, r->key.public_id), r);
         if (r && r->kind == KIND_limit && r->limit.enabled)
-            index_add(&t->by_limit,
-                      hash_limit(r->limit.deployment_id, r->limit.scope, r->limit.subject_id), r);
+            index_add(
+                &t->by_limit,
+                tables_hash_limit(r->limit.deployment_id, r->limit.scope, r->limit.subject_id), r);
     }
     return make_deps(t, err);
 }
@@ -311,11 +233,11 @@ void tables_unref(struct tables *t)
     free(t);
 }
 
-static bool kind_of(const json_t *change, enum kind *ret)
+static bool kind_of(const json_t *change, enum tables_kind *ret)
 {
     for (int k = 0; k < KIND_COUNT; k++)
         if (text_is(change, "kind", resource_of[k]->name)) {
-            *ret = (enum kind)k;
+            *ret = (enum tables_kind)k;
             return true;
         }
     return false;
@@ -323,9 +245,9 @@ static bool kind_of(const json_t *change, enum kind *ret)
 
 /* The changed rows, by (kind, id); a row that is gone has a NULL `row`. */
 struct change {
-    enum kind kind;
+    enum tables_kind kind;
     struct str id;
-    struct row *row;
+    struct tables_row *row;
 };
 
 static enum rc read_changes(const json_t *list, struct change *ret, size_t *ret_n, struct err *err)
@@ -334,7 +256,7 @@ static enum rc read_changes(const json_t *list, struct change *ret, size_t *ret_
     json_t *one;
     json_array_foreach(list, i, one)
     {
-        enum kind kind;
+        enum tables_kind kind;
         const json_t *row = json_object_get(one, "row"), *id = json_object_get(one, "id");
         if (!kind_of(one, &kind))
             continue; /* newer control planes may have kinds that we do not need */
@@ -353,13 +275,14 @@ static enum rc read_changes(const json_t *list, struct change *ret, size_t *ret_
 }
 
 /* Old rows that no change touches, then the changes; the last change of a row wins. */
-static void merge(struct tables *t, const struct tables *old, struct change *change, size_t n)
+static bool merge(struct tables *t, const struct tables *old, struct change *change, size_t n)
 {
-    struct index last = {0};
-    ASSERT(n == 0 || index_init(&last, n));
+    struct tables_index last = {0};
+    if (n && !index_init(&last, n))
+        return false;
     for (size_t i = n; i-- > 0;) {
         struct change *c = &change[i];
-        uint64_t h = hash_id(c->kind, c->id);
+        uint64_t h = tables_hash_id(c->kind, c->id);
         bool seen = false;
         INDEX_EACH(&last, h, k)
         {
@@ -368,9 +291,9 @@ static void merge(struct tables *t, const struct tables *old, struct change *cha
         }
         if (seen)
             continue;
-        index_add(&last, h, (struct row *)(void *)c);
-        struct row *had = old ? find_row(&old->by_id, c->kind, c->id) : NULL;
-        struct row *now = c->row;
+        index_add(&last, h, (struct tables_row *)(void *)c);
+        struct tables_row *had = old ? tables_find_row(&old->by_id, c->kind, c->id) : NULL;
+        struct tables_row *now = c->row;
         if (now && had && row_version(had) > row_version(now))
             now = had;
         if (now) {
@@ -379,10 +302,10 @@ static void merge(struct tables *t, const struct tables *old, struct change *cha
         }
     }
     for (size_t i = 0; old && i <= old->by_id.mask; i++) {
-        struct row *r = old->by_id.slot[i];
+        struct tables_row *r = old->by_id.slot[i];
         bool touched = false;
         if (r && n) {
-            uint64_t h = hash_id(r->kind, r->id);
+            uint64_t h = tables_hash_id(r->kind, r->id);
             INDEX_EACH(&last, h, k)
             {
                 struct change *c = (struct change *)(void *)last.slot[k];
@@ -391,10 +314,11 @@ static void merge(struct tables *t, const struct tables *old, struct change *cha
         }
         if (r && !touched) {
             atomic_fetch_add(&r->refs, 1);
-            index_add(&t->by_id, hash_id(r->kind, r->id), r);
+            index_add(&t->by_id, tables_hash_id(r->kind, r->id), r);
         }
     }
     free(last.slot);
+    return true;
 }
 
 static enum rc build(const struct tables *old, struct change *change, size_t n, struct tables *t,
@@ -406,7 +330,8 @@ static enum rc build(const struct tables *old, struct change *change, size_t n, 
     arena_init(&t->arena, SIZE_MAX / 2);
     if (!index_init(&t->by_id, most))
         return err_set(err, RC_NO_MEMORY, "no memory for %zu rows", most);
-    merge(t, old, change, n);
+    if (!merge(t, old, change, n))
+        return err_set(err, RC_NO_MEMORY, "no memory for %zu changes", n);
     return make_indexes(t, err);
 }
 
@@ -493,7 +418,7 @@ void tables_to_json(const struct tables *t, struct buf *to)
                (long long)t->rev, hex);
     bool first = true;
     for (size_t i = 0; i <= t->by_id.mask; i++) {
-        const struct row *r = t->by_id.slot[i];
+        const struct tables_row *r = t->by_id.slot[i];
         if (!r)
             continue;
         buf_z(to, first ? "\n" : ",\n");
@@ -505,138 +430,4 @@ void tables_to_json(const struct tables *t, struct buf *to)
         buf_byte(to, '}');
     }
     buf_z(to, "]}\n");
-}
-
-/* ---- look-ups ---- */
-
-int64_t tables_rev(const struct tables *t)
-{
-    return t->rev;
-}
-
-const char *tables_epoch(const struct tables *t)
-{
-    return t->epoch;
-}
-
-const uint8_t *tables_hash_key(const struct tables *t)
-{
-    return t->hash_key;
-}
-
-size_t tables_rows(const struct tables *t)
-{
-    return t->by_id.n;
-}
-
-const struct org *tables_org(const struct tables *t, struct str id)
-{
-    struct row *r = find_row(&t->by_id, KIND_org, id);
-    return r ? &r->org : NULL;
-}
-
-const struct user *tables_user(const struct tables *t, struct str id)
-{
-    struct row *r = find_row(&t->by_id, KIND_user, id);
-    return r ? &r->user : NULL;
-}
-
-const struct key *tables_key(const struct tables *t, struct str public_id)
-{
-    uint64_t h = mix(SEED, public_id);
-    INDEX_EACH(&t->by_public, h, i)
-    {
-        if (str_eq(t->by_public.slot[i]->key.public_id, public_id))
-            return &t->by_public.slot[i]->key;
-    }
-    return NULL;
-}
-
-int32_t tables_deps(const struct tables *t, const struct tables_dep **ret)
-{
-    *ret = t->deps;
-    return t->n_deps;
-}
-
-bool tables_is_shared(const struct tables_dep *d, struct str org_id)
-{
-    if (d->shared_with_all)
-        return true;
-    for (int32_t i = 0; i < d->n_shares; i++)
-        if (str_eq(d->shares[i]->org_id, org_id))
-            return true;
-    return false;
-}
-
-static bool host_is_an_endpoint(const struct tables *t, struct str host)
-{
-    for (int32_t i = 0; host.len && i < t->n_deps; i++)
-        if (t->deps[i].endpoint && str_eq_nocase(t->deps[i].endpoint->hostname, host))
-            return true;
-    return false;
-}
-
-/* Of several that fit, one that has a running replica. */
-const struct tables_dep *tables_route(const struct tables *t, struct str host, struct str model,
-                                      struct str org_id)
-{
-    bool by_host = host_is_an_endpoint(t, host);
-    const struct tables_dep *found = NULL;
-    for (int32_t i = 0; i < t->n_deps; i++) {
-        const struct tables_dep *d = &t->deps[i];
-        if (!str_eq(d->name, model) || !tables_is_shared(d, org_id))
-            continue;
-        if (by_host && (!d->endpoint || !str_eq_nocase(d->endpoint->hostname, host)))
-            continue;
-        if (!found || (found->n_addresses == 0 && d->n_addresses > 0))
-            found = d;
-    }
-    return found;
-}
-
-const struct price *tables_price(const struct tables_dep *d, int64_t wall_ms)
-{
-    for (int32_t i = 0; i < d->n_prices; i++)
-        if (d->prices[i]->effective_from <= wall_ms)
-            return d->prices[i];
-    return NULL;
-}
-
-static const struct limit *find_limit(const struct tables *t, struct str deployment,
-                                      enum limit_scope scope, struct str subject)
-{
-    uint64_t h = hash_limit(deployment, (int64_t)scope, subject);
-    INDEX_EACH(&t->by_limit, h, i)
-    {
-        const struct limit *l = &t->by_limit.slot[i]->limit;
-        if (l->scope == (int64_t)scope && str_eq(l->deployment_id, deployment) &&
-            str_eq(l->subject_id, subject))
-            return l;
-    }
-    return NULL;
-}
-
-int32_t tables_claims(const struct tables *t, const struct tables_dep *d, const struct key *key,
-                      struct limit_claim ret[LIMIT_CLAIMS_MAX])
-{
-    const struct str subjects[] = {
-        [LIMIT_ORG] = key->org_id, [LIMIT_USER] = key->user_id, [LIMIT_KEY] = key->id};
-    const struct str deployments[] = {d->row->id, STR_NONE};
-    int32_t n = 0;
-    for (size_t i = 0; t->by_limit.n && i < ARRAY_LEN(deployments); i++)
-        for (int scope = LIMIT_ORG; scope <= LIMIT_KEY; scope++) {
-            enum limit_scope s = (enum limit_scope)scope;
-            const struct limit *l = find_limit(t, deployments[i], s, subjects[scope]);
-            if (!l)
-                l = find_limit(t, deployments[i], s, STR_NONE);
-            if (!l)
-                continue;
-            ret[n++] = (struct limit_claim){.scope = s,
-                                            .subject = subjects[scope],
-                                            .deployment = deployments[i],
-                                            .requests_per_min = l->requests_per_min,
-                                            .tokens_per_min = l->tokens_per_min,
-                                            .concurrency = l->concurrency};
-        }
-    return n;
 }
