@@ -96,10 +96,12 @@ need_model() {
     model_is_whole || die "$MODEL_FILE does not have SHA-256 $MODEL_SHA256; delete it and try again"
 }
 
-build() { # build PRESET [cmake options…]
-    local preset=$1
-    shift
-    (cd "$ROOT" && cmake --preset "$preset" "$@" && cmake --build --preset "$preset" -j "$(nproc)")
+build() { # build PRESET TARGETS [cmake options…]
+    local preset=$1 targets
+    read -ra targets <<<"$2"
+    shift 2
+    (cd "$ROOT" && cmake --preset "$preset" "$@" &&
+        cmake --build --preset "$preset" -j "$(nproc)" --target "${targets[@]}")
 }
 
 build_web() {
