@@ -9,8 +9,9 @@
  *
  * Header check (S01): names are tokens, no control bytes, at most one Content-Length,
  * Transfer-Encoding, Host, Authorization; not both of the first two; Transfer-Encoding is exactly
- * "chunked"; no folded lines. A breach is 400 and the connection closes. A chunked request is
- * served, and its connection closes after the reply, so nothing can hide behind it. */
+ * "chunked". (Folded lines are unfolded by the library before anybody can see them.) A breach is
+ * 400 and the connection closes. A chunked request is served, and its connection closes after the
+ * reply, so nothing can hide behind it. */
 
 #include <stdbool.h>
 #include <stddef.h>
