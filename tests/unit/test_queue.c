@@ -68,6 +68,7 @@ START_TEST(turns_are_shared_by_tokens)
         ck_assert_int_eq(push(i, i % 2, i % 2 ? 100 : 1000), RC_OK);
     for (int i = 0; i < 110; i++) {
         int org = pop();
+        ck_assert(org == 0 || org == 1);
         turns[org]++;
         tok[org] += org ? 100 : 1000;
     }
