@@ -77,6 +77,15 @@ static inline int rig_connect(const struct rig *r)
     return fd;
 }
 
+/* The tests are short-lived forks that free none of their replies. The gateway under test is a
+ * process of its own: its leaks are looked for, and end it with another status than rig_stop wants.
+ */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return 1;
+}
+
 static inline int rig_count(const char *text, const char *what)
 {
     int n = 0;
