@@ -112,7 +112,7 @@ build_web() {
 need_web() {
     need_packages "${WEB_PACKAGES[@]}" || return 1
     if [ -f "$ROOT/web/dist/index.html" ] &&
-        [ -z "$(find "$ROOT/web/src" "$ROOT/web/package-lock.json" "$ROOT/web/index.html" "$ROOT/schema" -newer "$ROOT/web/dist/index.html" -print -quit)" ]; then
+        [ -z "$(find "$ROOT/web/src" "$ROOT/web/package-lock.json" "$ROOT/web/index.html" "$ROOT/schema" "$ROOT/control" -newer "$ROOT/web/dist/index.html" -print -quit)" ]; then
         return 0
     fi
     step "build the console" build_web
