@@ -9,7 +9,11 @@
 #include "engine/cpu/avx2_exp.h"
 #include "engine/cpu/panel.h"
 
-#define STEPS 32767.0f /* of a 16-bit activation, each way */
+#define WORD_STEPS 32767.0f /* of an activation of 16 bits, each way */
+#define FINE_STEPS 16383.0f /* of 15 bits */
+#define BYTE_STEPS 127.0f
+/* A block is fine when its largest number is above this many times the row's root mean square. */
+#define FINE_ABOVE 4.0f
 
 static __m256 abs_ps(__m256 v)
 {
@@ -24,36 +28,95 @@ static int32_t sum_epi32(__m256i v)
     return _mm_cvtsi128_si32(a);
 }
 
-/* 32 floats to 16-bit steps; returns the sum of the steps. */
-static int32_t quantise_block(const float *x, float inverse, int16_t *q)
+static float block_max(const float *x)
 {
-    const __m256 scale = _mm256_set1_ps(inverse);
-    __m256i sum = _mm256_setzero_si256();
-    for (int i = 0; i < CPU_BLOCK; i += 16) {
-        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), scale));
-        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), scale));
-        sum = _mm256_add_epi32(sum, _mm256_add_epi32(a, b));
-        __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-        _mm256_storeu_si256((__m256i *)(void *)(q + i), packed);
-    }
-    return sum_epi32(sum);
+    __m256 max = abs_ps(_mm256_loadu_ps(x));
+    for (int i = 8; i < CPU_BLOCK; i += 8)
+        max = _mm256_max_ps(max, abs_ps(_mm256_loadu_ps(x + i)));
+    return max_avx2(max);
 }
 
-void avx2_fill(const struct act *a, int32_t t, int32_t from, int32_t n)
+/* Below this 1 / d would overflow: such a block is zero. */
+static float steps_per_unit(float steps, float most)
 {
-    const size_t row = (size_t)t * (size_t)a->ld;
-    for (int32_t k = from; k < from + n; k += CPU_BLOCK) {
-        const float *x = a->x + row + k;
-        size_t block = (row + (size_t)k) / CPU_BLOCK;
-        __m256 max = abs_ps(_mm256_loadu_ps(x));
-        for (int i = 8; i < CPU_BLOCK; i += 8)
-            max = _mm256_max_ps(max, abs_ps(_mm256_loadu_ps(x + i)));
-        float most = max_avx2(max), d = most / STEPS;
-        /* Below the smallest normal numbers 1 / d would overflow: such a block is zero. */
-        float inverse = most > 1e-30f ? STEPS / most : 0.0f;
-        a->d[block] = d;
-        a->s[block] = d * (float)quantise_block(x, inverse, a->q + row + k);
+    return most > 1e-30f ? steps / most : 0.0f;
+}
+
+/* 16 floats to 16-bit steps; adds them to *sum. */
+static __m256i to_steps(const float *x, __m256 scale, __m256i *sum)
+{
+    __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), scale));
+    __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), scale));
+    *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(a, b));
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+}
+
+static void fill_words(const struct act *a, size_t block, const float *x, float most)
+{
+    const __m256 scale = _mm256_set1_ps(steps_per_unit(WORD_STEPS, most));
+    int16_t *q = a->q + block * CPU_BLOCK;
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < CPU_BLOCK; i += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(q + i), to_steps(x + i, scale, &sum));
+    a->d[block] = most / WORD_STEPS;
+    a->s[block] = a->d[block] * (float)sum_epi32(sum);
+}
+
+static __m256i pack_bytes(__m256i a, __m256i b)
+{
+    return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+}
+
+static void fill_bytes(const struct act *a, size_t block, const float *x, float most, bool fine)
+{
+    const float steps = fine ? FINE_STEPS : BYTE_STEPS;
+    const __m256 scale = _mm256_set1_ps(steps_per_unit(steps, most));
+    __m256i sum = _mm256_setzero_si256();
+    __m256i v0 = to_steps(x, scale, &sum), v1 = to_steps(x + 16, scale, &sum);
+    if (fine) { /* hi = v >> 7 rounds down, so lo is never negative */
+        const __m256i low = _mm256_set1_epi16(127);
+        __m256i lo = pack_bytes(_mm256_and_si256(v0, low), _mm256_and_si256(v1, low));
+        _mm256_storeu_si256((__m256i *)(void *)(a->lo + block * CPU_BLOCK), lo);
+        v0 = _mm256_srai_epi16(v0, 7);
+        v1 = _mm256_srai_epi16(v1, 7);
     }
+    _mm256_storeu_si256((__m256i *)(void *)(a->hi + block * CPU_BLOCK), pack_bytes(v0, v1));
+    a->db[block] = fine ? most / FINE_STEPS : most / (128 * BYTE_STEPS);
+    a->sb[block] = a->db[block] * (float)(sum_epi32(sum) * (fine ? 1 : 128));
+}
+
+static float root_mean_square(const float *x, int32_t n)
+{
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int32_t i = 0; i < n; i += 16) { /* whole blocks */
+        for (int j = 0; j < 2; j++) {
+            __m256 v = _mm256_loadu_ps(x + i + 8 * j);
+            sum[j] = _mm256_fmadd_ps(v, v, sum[j]);
+        }
+    }
+    return sqrtf(sum_avx2(_mm256_add_ps(sum[0], sum[1])) / (float)n);
+}
+
+/* The error of a block is a part of its largest number, and all blocks of a row add to the same
+ * sums: so blocks whose largest stands out of the row are what 8 bits spoil. */
+void avx2_fill(const struct act *a, int32_t t, int wants)
+{
+    const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK;
+    const float *x = a->x + (size_t)t * (size_t)a->ld;
+    const float rms = root_mean_square(x, a->ld);
+    uint16_t n_fine = 0;
+    for (size_t b = 0; b < (size_t)a->ld / CPU_BLOCK; b++, x += CPU_BLOCK) {
+        /* vmaxps may lose a NaN; a row that has one must show it in its logits. */
+        const float most = isfinite(rms) ? block_max(x) : NAN;
+        if (wants & ACT_WORDS)
+            fill_words(a, first + b, x, most);
+        const bool fine = most > FINE_ABOVE * rms;
+        if (wants & ACT_BYTES)
+            fill_bytes(a, first + b, x, most, fine);
+        if (fine)
+            a->fine[first + n_fine++] = (uint16_t)b;
+    }
+    a->n_fine[t] = n_fine;
 }
 
 void avx2_rmsnorm(float *to, const float *x, const float *weight, int32_t n, float eps)
@@ -125,6 +188,7 @@ const struct cpu_ops cpu_avx2 = {
     .plan = panel_plan,
     .pack = panel_pack,
     .unpack_row = panel_unpack_row,
+    .wants = panel_wants,
     .fill = avx2_fill,
     .matmul = avx2_matmul,
     .rmsnorm = avx2_rmsnorm,

@@ -7,7 +7,7 @@
 void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                  int32_t T, bool add, float *to, size_t ld, void *scratch);
 
-void avx2_fill(const struct act *a, int32_t t, int32_t from, int32_t n);
+void avx2_fill(const struct act *a, int32_t t, int wants);
 void avx2_rmsnorm(float *to, const float *x, const float *weight, int32_t n, float eps);
 void avx2_rope(float *v, const float *cos_sin, int32_t rope_dim);
 void avx2_silu_mul(float *to, const float *gate, const float *up, int32_t n);

@@ -1,8 +1,12 @@
-/* avx2_matmul.c - panels of 16 rows times rows of 16-bit activations.
+/* avx2_matmul.c - panels of 16 rows times rows of quantised activations.
  *
- * Two 16-bit columns of 8 rows fill a register; vpmaddwd with a broadcast pair of activations
- * and vpaddd sum them exactly in 32 bits: 32 columns of 8-bit weights and 15-bit activations
- * stay below 2^27. Each block of 32 columns then goes into the float sums with its two scales:
+ * 4-bit weights meet 8-bit activations in vpmaddubsw: 4 columns of 8 rows fill a register, and the
+ * 16-bit sums of a block of 32 columns stay below 2^15 (8 x 2 x 15 x 128 = 30,720), so they
+ * are widened once a block. A fine block of activations has 7 more bits: after all blocks, a second
+ * pass over the fine ones adds those, for that row of activations alone. 8-bit weights meet
+ * 16-bit activations in vpmaddwd, whose 32-bit sums stay below 2^28.
+ *
+ * Either way the integers are exact, and go into the float sums block by block with two scales:
  *     sum += (d_weight * d_act) * integers;  sum += m_weight * s_act
  * This line, in ascending blocks, is all the float arithmetic there is, so a call for 1 row and
  * one for 96 give the same bits.
@@ -49,29 +53,38 @@ ALWAYS struct scales load_scales(const struct panel_traits *t, const uint8_t *bl
     return s;
 }
 
-/* sum[h] += the products of 2 columns of 16 rows with one pair of activations. In assembly, since
- * gcc 12 reorders twelve of these until half of the sums live on the stack, at half the speed. */
-ALWAYS void multiply_pair(const int16_t *q, __m256i w0, __m256i w1, __m256i sum[2])
+/* sum[h] += the products of some columns of 16 rows with one broadcast of activations. In
+ * assembly, since gcc 12 reorders many of these until half of the sums live on the stack, at half
+ * the speed. The broadcast is vpmaddubsw's signed operand. */
+#define MULTIPLY_ADD(name, product_op, add_op)                                                     \
+    ALWAYS void name(const void *q, __m256i w0, __m256i w1, __m256i sum[2])                        \
+    {                                                                                              \
+        __m256i acts, product;                                                                     \
+        __asm__("vpbroadcastd %[q], %[acts]\n\t" product_op                                        \
+                " %[acts], %[w0], %[product]\n\t" product_op " %[acts], %[w1], %[acts]\n\t" add_op \
+                " %[product], %[sum0], %[sum0]\n\t" add_op " %[acts], %[sum1], %[sum1]"            \
+                : [sum0] "+x"(sum[0]), [sum1] "+x"(sum[1]), [acts] "=&x"(acts),                    \
+                  [product] "=&x"(product)                                                         \
+                : [q] "m"(*(const int32_t *)q), [w0] "x"(w0), [w1] "x"(w1));                       \
+    }
+MULTIPLY_ADD(multiply_words, "vpmaddwd", "vpaddd")   /* 2 columns of 16 bits */
+MULTIPLY_ADD(multiply_bytes, "vpmaddubsw", "vpaddw") /* 4 columns of 8 bits */
+
+/* The first 4 columns: nothing to add to yet. */
+ALWAYS void start_bytes(const void *q, __m256i w0, __m256i w1, __m256i sum[2])
 {
-    __m256i pair, product;
-    __asm__("vpbroadcastd %[q], %[pair]\n\t"
-            "vpmaddwd %[pair], %[w0], %[product]\n\t"
-            "vpmaddwd %[pair], %[w1], %[pair]\n\t"
-            "vpaddd %[product], %[sum0], %[sum0]\n\t"
-            "vpaddd %[pair], %[sum1], %[sum1]"
-            : [sum0] "+x"(sum[0]), [sum1] "+x"(sum[1]), [pair] "=&x"(pair), [product] "=&x"(product)
-            : [q] "m"(*(const int32_t *)(const void *)q), [w0] "x"(w0), [w1] "x"(w1));
+    __m256i acts;
+    __asm__("vpbroadcastd %[q], %[acts]\n\t"
+            "vpmaddubsw %[acts], %[w0], %[sum0]\n\t"
+            "vpmaddubsw %[acts], %[w1], %[sum1]"
+            : [sum0] "=&x"(sum[0]), [sum1] "=&x"(sum[1]), [acts] "=&x"(acts)
+            : [q] "m"(*(const int32_t *)q), [w0] "x"(w0), [w1] "x"(w1));
 }
 
 /* The one line of float arithmetic. */
 ALWAYS __m256 add_block(__m256 sum, __m256i ints, __m256 d_weight, __m256 d_act)
 {
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(ints), _mm256_mul_ps(d_weight, d_act), sum);
-}
-
-ALWAYS __m256 add_min(__m256 sum, __m256 m_weight, const float *s_act)
-{
-    return _mm256_fmadd_ps(m_weight, _mm256_broadcast_ss(s_act), sum);
 }
 
 /* n of 16 rows of results. */
@@ -91,66 +104,81 @@ ALWAYS void put_rows(const __m256 sum[2], int32_t n, bool add, float *to)
     }
 }
 
-/* Rows of activations from row t of a on. */
+/* Rows of activations from row t of a on, as the weights at hand want them. */
 struct rows {
     const int16_t *q;
+    const int8_t *hi;
+    const uint8_t *lo;
+    const uint16_t *fine, *n_fine;
     const float *d, *s;
     size_t ld, blocks; /* from one row to the next */
 };
 
-static struct rows rows_from(const struct act *a, int32_t t)
+static struct rows rows_from(const struct act *a, int32_t t, int bits)
 {
-    const size_t ld = (size_t)a->ld, blocks = ld / CPU_BLOCK, row = (size_t)t;
-    return (struct rows){a->q + row * ld, a->d + row * blocks, a->s + row * blocks, ld, blocks};
+    const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
+    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK};
+    r.q = a->q + at;
+    r.hi = a->hi + at;
+    r.lo = a->lo + at;
+    r.fine = a->fine + block;
+    r.n_fine = a->n_fine + t;
+    r.d = (bits == 4 ? a->db : a->d) + block;
+    r.s = (bits == 4 ? a->sb : a->s) + block;
+    return r;
 }
 
-/* 8 columns of 4-bit weights against T rows. */
-ALWAYS void multiply_q4(int T, const uint8_t *body, const struct rows *r, size_t col,
-                        __m256i ints[][2])
+ALWAYS __m256i load_bytes(const uint8_t *p)
 {
-    const __m256i low = _mm256_set1_epi16(15);
-    __m256i packed[2] = {_mm256_loadu_si256((const __m256i *)(const void *)body),
-                         _mm256_loadu_si256((const __m256i *)(const void *)(body + 32))};
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+/* 4 columns of 16 rows, out of 8: the low halves (n = 0) or the high ones. */
+ALWAYS __m256i half_of(__m256i packed, int n)
+{
+    return _mm256_and_si256(n ? _mm256_srli_epi16(packed, 4) : packed, _mm256_set1_epi8(15));
+}
+
+/* A block of 4-bit weights against the high parts of T rows, in 16 bits; widened, times 128. */
+ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size_t col,
+                          __m256i ints[][2])
+{
     UNROLL(4)
-    for (int n = 0; n < 4; n++) {
-        __m256i w[2];
-        for (int h = 0; h < 2; h++) {
-            w[h] = n ? _mm256_srli_epi16(packed[h], 4 * n) : packed[h];
-            if (n < 3)
-                w[h] = _mm256_and_si256(w[h], low);
+    for (int i = 0; i < CPU_BLOCK / 8; i++, body += 64) {
+        const __m256i packed[2] = {load_bytes(body), load_bytes(body + 32)};
+        UNROLL(2)
+        for (int n = 0; n < 2; n++) {
+            const __m256i w0 = half_of(packed[0], n), w1 = half_of(packed[1], n);
+            const int8_t *hi = r->hi + col + 8 * i + 4 * n;
+            UNROLL(4)
+            for (int t = 0; t < T; t++) {
+                if (i == 0 && n == 0)
+                    start_bytes(hi + (size_t)t * r->ld, w0, w1, ints[t]);
+                else
+                    multiply_bytes(hi + (size_t)t * r->ld, w0, w1, ints[t]);
+            }
         }
-        UNROLL(8)
-        for (int t = 0; t < T; t++)
-            multiply_pair(r->q + (size_t)t * r->ld + col + 2 * (size_t)n, w[0], w[1], ints[t]);
     }
-}
-
-/* 2 columns of 8-bit weights. */
-ALWAYS void multiply_q8(int T, const uint8_t *body, const struct rows *r, size_t col,
-                        __m256i ints[][2])
-{
-    __m256i w[2];
-    for (int h = 0; h < 2; h++)
-        w[h] =
-            _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(body + 16 * h)));
-    UNROLL(8)
+    UNROLL(4)
     for (int t = 0; t < T; t++) {
-        multiply_pair(r->q + (size_t)t * r->ld + col, w[0], w[1], ints[t]);
+        for (int h = 0; h < 2; h++)
+            ints[t][h] = _mm256_madd_epi16(ints[t][h], _mm256_set1_epi16(128));
     }
 }
 
-/* The columns of one scale group of a block: exact integer sums. */
-ALWAYS void multiply_group(int bits, int columns, int T, const uint8_t *body, const struct rows *r,
+/* A scale group of 8-bit weights against T rows of words. */
+ALWAYS void multiply_group(int columns, int T, const uint8_t *body, const struct rows *r,
                            size_t col, __m256i ints[][2])
 {
-    if (bits == 4) {
+    UNROLL(4)
+    for (int i = 0; i < columns / 2; i++, body += 32) {
+        __m256i w[2];
+        for (int h = 0; h < 2; h++)
+            w[h] = _mm256_cvtepi8_epi16(
+                _mm_loadu_si128((const __m128i *)(const void *)(body + 16 * h)));
         UNROLL(4)
-        for (int i = 0; i < columns / 8; i++)
-            multiply_q4(T, body + 64 * i, r, col + 8 * (size_t)i, ints);
-    } else {
-        UNROLL(4)
-        for (int i = 0; i < columns / 2; i++)
-            multiply_q8(T, body + 32 * i, r, col + 2 * (size_t)i, ints);
+        for (int t = 0; t < T; t++)
+            multiply_words(r->q + (size_t)t * r->ld + col + 2 * i, w[0], w[1], ints[t]);
     }
 }
 
@@ -162,25 +190,26 @@ ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
 }
 
 /* Adds group g of block b to the float sums of T rows. */
-ALWAYS void add_group(const struct panel_traits *t, int scales, int T, const uint8_t *block, int g,
-                      const struct rows *r, size_t b, __m256i ints[][2], __m256 sum[][2])
+ALWAYS void add_group(const struct panel_traits *t, int scales, bool min, int T,
+                      const uint8_t *block, int g, const struct rows *r, size_t b,
+                      __m256i ints[][2], __m256 sum[][2])
 {
     const struct scales s = load_scales(t, block, g);
-    const bool min = g == scales - 1 && (t->has_min || t->offset != 0);
     UNROLL(4)
     for (int i = 0; i < T; i++) {
-        const size_t at = (size_t)i * r->blocks + b;
-        const __m256 d = _mm256_broadcast_ss(r->d + at);
+        const __m256 d = _mm256_broadcast_ss(r->d + (size_t)i * r->blocks + b);
         for (int h = 0; h < 2; h++)
             sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
-        for (int h = 0; min && h < 2; h++)
-            sum[i][h] = add_min(sum[i][h], s.m[h], r->s + at);
+        if (!min || g < scales - 1)
+            continue;
+        const __m256 of = _mm256_broadcast_ss(r->s + (size_t)i * r->blocks + b);
+        for (int h = 0; h < 2; h++)
+            sum[i][h] = _mm256_fmadd_ps(s.m[h], of, sum[i][h]);
     }
 }
 
-/* A panel against T rows. bits, scales and T are constants where this is inlined; what else
- * differs between types costs a well-predicted branch for each block. */
-ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_traits *t,
+/* A panel against T rows. bits, scales, min and T are constants where this is inlined. */
+ALWAYS void multiply_panel(int bits, int scales, bool min, int T, const struct panel_traits *t,
                            const uint8_t *block, int32_t n_blocks, const struct rows *r,
                            __m256 sum[][2])
 {
@@ -190,9 +219,39 @@ ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_trait
         prefetch_ahead(block, CPU_PANEL * CPU_BLOCK * bits / 8 + 64);
         for (int g = 0; g < scales; g++) {
             __m256i ints[ROWS_ONCE][2] = {0};
-            multiply_group(bits, columns, T, block + scale_bytes + g * group_bytes, r,
-                           (size_t)(b * CPU_BLOCK + g * columns), ints);
-            add_group(t, scales, T, block, g, r, (size_t)b, ints, sum);
+            const uint8_t *body = block + scale_bytes + g * group_bytes;
+            const size_t col = (size_t)(b * CPU_BLOCK + g * columns);
+            if (bits == 4)
+                multiply_high(T, body, r, col, ints);
+            else
+                multiply_group(columns, T, body, r, col, ints);
+            add_group(t, scales, min, T, block, g, r, (size_t)b, ints, sum);
+        }
+    }
+}
+
+/* The low parts of the fine blocks of row i. Weights and low parts are both below 128, so it does
+ * not matter which of them vpmaddubsw takes as signed. */
+ALWAYS void multiply_low(const struct panel_traits *t, const uint8_t *panel, const struct rows *r,
+                         size_t i, __m256 sum[2])
+{
+    const int scale_bytes = CPU_PANEL * t->scale_bytes * (1 + t->has_min);
+    for (int32_t f = 0; f < r->n_fine[i]; f++) {
+        const size_t b = r->fine[i * r->blocks + (size_t)f];
+        const uint8_t *block = panel + b * (size_t)t->block_bytes, *body = block + scale_bytes;
+        const uint8_t *lo = r->lo + i * r->ld + b * CPU_BLOCK;
+        const __m256 d = _mm256_broadcast_ss(r->d + i * r->blocks + b);
+        __m256i ints[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        UNROLL(4)
+        for (int k = 0; k < CPU_BLOCK / 8; k++, body += 64, lo += 8) {
+            const __m256i packed[2] = {load_bytes(body), load_bytes(body + 32)};
+            multiply_bytes(lo, half_of(packed[0], 0), half_of(packed[1], 0), ints);
+            multiply_bytes(lo + 4, half_of(packed[0], 1), half_of(packed[1], 1), ints);
+        }
+        for (int h = 0; h < 2; h++) {
+            const __m256 dw = load_scale(block + 8 * h * t->scale_bytes, t->scale_bytes);
+            ints[h] = _mm256_madd_epi16(ints[h], _mm256_set1_epi16(1));
+            sum[h] = add_block(sum[h], ints[h], dw, d);
         }
     }
 }
@@ -208,35 +267,41 @@ struct task {
     size_t ld;
 };
 
-ALWAYS void multiply_panels(int bits, int scales, int T, const struct task *k)
+ALWAYS void multiply_panels(int bits, int scales, bool min, int T, const struct task *k)
 {
     const struct weight *w = k->w;
+    const struct rows r = k->rows; /* copies, which no store can change */
+    const struct panel_traits t = k->traits;
     for (int32_t p = k->p0; p < k->p1; p++) {
+        const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
         __m256 sum[ROWS_ONCE][2];
         for (int i = 0; i < T; i++)
             sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-        multiply_panel(bits, scales, T, &k->traits, w->data + (size_t)p * w->panel_bytes,
-                       w->n_cols / CPU_BLOCK, &k->rows, sum);
-        for (int i = 0; i < T; i++)
+        multiply_panel(bits, scales, min, T, &t, panel, w->n_cols / CPU_BLOCK, &r, sum);
+        for (int i = 0; i < T; i++) {
+            if (bits == 4)
+                multiply_low(&t, panel, &r, (size_t)i, sum[i]);
             put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add,
                      k->to + (size_t)i * k->ld + (size_t)(p - k->p0) * CPU_PANEL);
+        }
     }
 }
 
 /* One function for each number of rows and each kind of integer. */
-#define MULTIPLY_KIND(name, bits, scales)                                                          \
+#define MULTIPLY_KIND(name, bits, scales, min)                                                     \
     static void name(const struct task *k, int32_t T)                                              \
     {                                                                                              \
         if (T == 1)                                                                                \
-            multiply_panels(bits, scales, 1, k);                                                   \
+            multiply_panels(bits, scales, min, 1, k);                                              \
         else if (T == 2)                                                                           \
-            multiply_panels(bits, scales, 2, k);                                                   \
+            multiply_panels(bits, scales, min, 2, k);                                              \
         else                                                                                       \
-            multiply_panels(bits, scales, 4, k);                                                   \
+            multiply_panels(bits, scales, min, 4, k);                                              \
     }
-MULTIPLY_KIND(multiply_4_bits, 4, 1)
-MULTIPLY_KIND(multiply_8_bits, 8, 1)
-MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2)
+MULTIPLY_KIND(multiply_4_bits, 4, 1, true)
+MULTIPLY_KIND(multiply_8_bits, 8, 1, false)
+MULTIPLY_KIND(multiply_8_bits_min, 8, 1, true)
+MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2, false)
 
 /* The most rows, of 1, 2 and 4, that n still has. */
 static int32_t turn_of(int32_t n)
@@ -253,14 +318,16 @@ static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const st
         k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
         for (int32_t t = 0, n; t < T; t += n) {
             n = turn_of(T - t);
-            k.rows = rows_from(a, t0 + t);
+            k.rows = rows_from(a, t0 + t, k.traits.bits);
             k.to = to + (size_t)t * ld;
             if (k.traits.bits == 4)
                 multiply_4_bits(&k, n);
-            else if (k.traits.scales == 1)
-                multiply_8_bits(&k, n);
-            else
+            else if (k.traits.scales == 2)
                 multiply_8_bits_2_scales(&k, n);
+            else if (k.traits.has_min)
+                multiply_8_bits_min(&k, n);
+            else
+                multiply_8_bits(&k, n);
         }
     }
 }

@@ -1,9 +1,9 @@
 /* avx512.c - products with VNNI; everything else is avx2's.
  *
- * vpdpwssd multiplies the 16-bit pairs of 16 rows with one broadcast pair and adds them up in
- * one instruction, on the very panels that avx2 uses. Its 16-bit pairs do as many products a cycle
- * as vpdpbusd with activations in two 8-bit halves would, and need no second pass. The integer
- * sums are exact and the float line is avx2's, lane for lane, so both paths give the same bits. */
+ * vpdpbusd multiplies 4 columns of 16 rows with one broadcast of 4 bytes of activations and adds
+ * them up in one instruction, vpdpwssd does so for 2 columns of words, on the very panels that
+ * avx2 uses. The integer sums are exact and the float line is avx2's, lane for lane, so both paths
+ * give the same bits. */
 
 #ifdef SLUICE_SIMDE /* a test runs the logic on CPUs that lack the instructions */
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -43,49 +43,75 @@ ALWAYS void put_rows(__m512 sum, int32_t n, bool add, float *to)
     _mm512_mask_storeu_ps(to, rows, sum);
 }
 
-/* Rows of activations from row t of a on. */
+/* Rows of activations from row t of a on, as the weights at hand want them. */
 struct rows {
     const int16_t *q;
+    const int8_t *hi;
+    const uint8_t *lo;
+    const uint16_t *fine, *n_fine;
     const float *d, *s;
     size_t ld, blocks; /* from one row to the next */
 };
 
-static struct rows rows_from(const struct act *a, int32_t t)
+static struct rows rows_from(const struct act *a, int32_t t, int bits)
 {
-    const size_t ld = (size_t)a->ld, blocks = ld / CPU_BLOCK, row = (size_t)t;
-    return (struct rows){a->q + row * ld, a->d + row * blocks, a->s + row * blocks, ld, blocks};
+    const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
+    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK};
+    r.q = a->q + at;
+    r.hi = a->hi + at;
+    r.lo = a->lo + at;
+    r.fine = a->fine + block;
+    r.n_fine = a->n_fine + t;
+    r.d = (bits == 4 ? a->db : a->d) + block;
+    r.s = (bits == 4 ? a->sb : a->s) + block;
+    return r;
 }
 
-/* 2 columns of 16 rows against T rows of activations. */
-ALWAYS void multiply_pairs(int T, __m512i w, const struct rows *r, size_t col, __m512i *ints)
+ALWAYS __m512i broadcast(const void *four_bytes)
 {
-    UNROLL(8)
-    for (int t = 0; t < T; t++) {
-        int32_t pair;
-        memcpy(&pair, r->q + (size_t)t * r->ld + col, sizeof(pair));
-        ints[t] = _mm512_dpwssd_epi32(ints[t], w, _mm512_set1_epi32(pair));
+    int32_t v;
+    memcpy(&v, four_bytes, sizeof(v));
+    return _mm512_set1_epi32(v);
+}
+
+/* 4 columns of 16 rows, out of 8: the low halves (n = 0) or the high ones. */
+ALWAYS __m512i half_of(__m512i packed, int n)
+{
+    return _mm512_and_si512(n ? _mm512_srli_epi16(packed, 4) : packed, _mm512_set1_epi8(15));
+}
+
+/* A block of 4-bit weights against the high parts of T rows, times 128. */
+ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size_t col,
+                          __m512i *ints)
+{
+    UNROLL(4)
+    for (int i = 0; i < CPU_BLOCK / 8; i++, body += 64) {
+        const __m512i packed = _mm512_loadu_si512((const void *)body);
+        UNROLL(2)
+        for (int n = 0; n < 2; n++) {
+            const __m512i w = half_of(packed, n);
+            const int8_t *hi = r->hi + col + 8 * i + 4 * n;
+            UNROLL(8)
+            for (int t = 0; t < T; t++)
+                ints[t] = _mm512_dpbusd_epi32(ints[t], w, broadcast(hi + (size_t)t * r->ld));
+        }
     }
+    UNROLL(8)
+    for (int t = 0; t < T; t++)
+        ints[t] = _mm512_slli_epi32(ints[t], 7);
 }
 
-/* The columns of one scale group of a block: exact integer sums. */
-ALWAYS void multiply_group(int bits, int columns, int T, const uint8_t *body, const struct rows *r,
+/* A scale group of 8-bit weights against T rows of words. */
+ALWAYS void multiply_group(int columns, int T, const uint8_t *body, const struct rows *r,
                            size_t col, __m512i *ints)
 {
-    const __m512i low = _mm512_set1_epi16(15);
-    if (bits == 4) {
-        UNROLL(4)
-        for (int i = 0; i < columns / 8; i++, body += 64, col += 8) {
-            const __m512i v = _mm512_loadu_si512((const void *)body);
-            multiply_pairs(T, _mm512_and_si512(v, low), r, col, ints);
-            multiply_pairs(T, _mm512_and_si512(_mm512_srli_epi16(v, 4), low), r, col + 2, ints);
-            multiply_pairs(T, _mm512_and_si512(_mm512_srli_epi16(v, 8), low), r, col + 4, ints);
-            multiply_pairs(T, _mm512_srli_epi16(v, 12), r, col + 6, ints);
-        }
-    } else {
-        UNROLL(4)
-        for (int i = 0; i < columns / 2; i++, body += 32, col += 2)
-            multiply_pairs(T, _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)body)), r, col,
-                           ints);
+    UNROLL(4)
+    for (int i = 0; i < columns / 2; i++, body += 32) {
+        const __m512i w = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)body));
+        UNROLL(8)
+        for (int t = 0; t < T; t++)
+            ints[t] =
+                _mm512_dpwssd_epi32(ints[t], w, broadcast(r->q + (size_t)t * r->ld + col + 2 * i));
     }
 }
 
@@ -95,27 +121,33 @@ ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
         __builtin_prefetch(block + PREFETCH_BYTES + i);
 }
 
-/* Adds group g of block b to the float sums of T rows: avx2's line, 16 lanes of it. */
-ALWAYS void add_group(const struct panel_traits *t, int scales, int T, const uint8_t *block, int g,
-                      const struct rows *r, size_t b, const __m512i *ints, __m512 *sum)
+/* The one line of float arithmetic, 16 lanes of avx2's. */
+ALWAYS __m512 add_block(__m512 sum, __m512i ints, __m512 d_weight, float d_act)
+{
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints), _mm512_mul_ps(d_weight, _mm512_set1_ps(d_act)),
+                           sum);
+}
+
+/* Adds group g of block b to the float sums of T rows. */
+ALWAYS void add_group(const struct panel_traits *t, int scales, bool min, int T,
+                      const uint8_t *block, int g, const struct rows *r, size_t b,
+                      const __m512i *ints, __m512 *sum)
 {
     const int scale_row = CPU_PANEL * t->scale_bytes;
-    const bool min = g == scales - 1 && (t->has_min || t->offset != 0);
-    const __m512 d_weight = load_scale(block + g * scale_row, t->scale_bytes);
-    const __m512 m_weight = t->has_min ? load_scale(block + scales * scale_row, t->scale_bytes)
-                                       : _mm512_mul_ps(d_weight, _mm512_set1_ps((float)-t->offset));
+    const __m512 d = load_scale(block + g * scale_row, t->scale_bytes);
+    const __m512 m = t->has_min ? load_scale(block + scales * scale_row, t->scale_bytes)
+                                : _mm512_mul_ps(d, _mm512_set1_ps((float)-t->offset));
     UNROLL(8)
     for (int i = 0; i < T; i++) {
         const size_t at = (size_t)i * r->blocks + b;
-        const __m512 d = _mm512_mul_ps(d_weight, _mm512_set1_ps(r->d[at]));
-        sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints[i]), d, sum[i]);
-        if (min)
-            sum[i] = _mm512_fmadd_ps(m_weight, _mm512_set1_ps(r->s[at]), sum[i]);
+        sum[i] = add_block(sum[i], ints[i], d, r->d[at]);
+        if (min && g == scales - 1)
+            sum[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(r->s[at]), sum[i]);
     }
 }
 
-/* A panel against T rows. bits, scales and T are constants where this is inlined. */
-ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_traits *t,
+/* A panel against T rows. bits, scales, min and T are constants where this is inlined. */
+ALWAYS void multiply_panel(int bits, int scales, bool min, int T, const struct panel_traits *t,
                            const uint8_t *block, int32_t n_blocks, const struct rows *r,
                            __m512 *sum)
 {
@@ -128,11 +160,36 @@ ALWAYS void multiply_panel(int bits, int scales, int T, const struct panel_trait
             UNROLL(8)
             for (int i = 0; i < T; i++)
                 ints[i] = _mm512_setzero_si512();
-            multiply_group(bits, columns, T, block + scale_bytes + g * group_bytes, r,
-                           (size_t)(b * CPU_BLOCK + g * columns), ints);
-            add_group(t, scales, T, block, g, r, (size_t)b, ints, sum);
+            const uint8_t *body = block + scale_bytes + g * group_bytes;
+            const size_t col = (size_t)(b * CPU_BLOCK + g * columns);
+            if (bits == 4)
+                multiply_high(T, body, r, col, ints);
+            else
+                multiply_group(columns, T, body, r, col, ints);
+            add_group(t, scales, min, T, block, g, r, (size_t)b, ints, sum);
         }
     }
+}
+
+/* The low parts of the fine blocks of row i. */
+ALWAYS __m512 multiply_low(const struct panel_traits *t, const uint8_t *panel, const struct rows *r,
+                           size_t i, __m512 sum)
+{
+    const int scale_bytes = CPU_PANEL * t->scale_bytes * (1 + t->has_min);
+    for (int32_t f = 0; f < r->n_fine[i]; f++) {
+        const size_t b = r->fine[i * r->blocks + (size_t)f];
+        const uint8_t *block = panel + b * (size_t)t->block_bytes, *body = block + scale_bytes;
+        const uint8_t *lo = r->lo + i * r->ld + b * CPU_BLOCK;
+        __m512i ints = _mm512_setzero_si512();
+        UNROLL(4)
+        for (int k = 0; k < CPU_BLOCK / 8; k++, body += 64, lo += 8) {
+            const __m512i packed = _mm512_loadu_si512((const void *)body);
+            ints = _mm512_dpbusd_epi32(ints, half_of(packed, 0), broadcast(lo));
+            ints = _mm512_dpbusd_epi32(ints, half_of(packed, 1), broadcast(lo + 4));
+        }
+        sum = add_block(sum, ints, load_scale(block, t->scale_bytes), r->d[i * r->blocks + b]);
+    }
+    return sum;
 }
 
 /* What a call of some panels and some rows of activations is about. */
@@ -146,38 +203,45 @@ struct task {
     size_t ld;
 };
 
-ALWAYS void multiply_panels(int bits, int scales, int T, const struct task *k)
+ALWAYS void multiply_panels(int bits, int scales, bool min, int T, const struct task *k)
 {
     const struct weight *w = k->w;
+    const struct rows r = k->rows; /* copies, which no store can change */
+    const struct panel_traits t = k->traits;
     float *to = k->to;
     for (int32_t p = k->p0; p < k->p1; p++, to += CPU_PANEL) {
+        const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
         __m512 sum[ROWS_ONCE];
         UNROLL(8)
         for (int i = 0; i < T; i++)
             sum[i] = _mm512_setzero_ps();
-        multiply_panel(bits, scales, T, &k->traits, w->data + (size_t)p * w->panel_bytes,
-                       w->n_cols / CPU_BLOCK, &k->rows, sum);
-        for (int i = 0; i < T; i++)
+        multiply_panel(bits, scales, min, T, &t, panel, w->n_cols / CPU_BLOCK, &r, sum);
+        UNROLL(8)
+        for (int i = 0; i < T; i++) {
+            if (bits == 4)
+                sum[i] = multiply_low(&t, panel, &r, (size_t)i, sum[i]);
             put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
+        }
     }
 }
 
 /* One function for each number of rows and each kind of integer. */
-#define MULTIPLY_KIND(name, bits, scales)                                                          \
+#define MULTIPLY_KIND(name, bits, scales, min)                                                     \
     static void name(const struct task *k, int32_t T)                                              \
     {                                                                                              \
         if (T == 1)                                                                                \
-            multiply_panels(bits, scales, 1, k);                                                   \
+            multiply_panels(bits, scales, min, 1, k);                                              \
         else if (T == 2)                                                                           \
-            multiply_panels(bits, scales, 2, k);                                                   \
+            multiply_panels(bits, scales, min, 2, k);                                              \
         else if (T == 4)                                                                           \
-            multiply_panels(bits, scales, 4, k);                                                   \
+            multiply_panels(bits, scales, min, 4, k);                                              \
         else                                                                                       \
-            multiply_panels(bits, scales, 8, k);                                                   \
+            multiply_panels(bits, scales, min, 8, k);                                              \
     }
-MULTIPLY_KIND(multiply_4_bits, 4, 1)
-MULTIPLY_KIND(multiply_8_bits, 8, 1)
-MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2)
+MULTIPLY_KIND(multiply_4_bits, 4, 1, true)
+MULTIPLY_KIND(multiply_8_bits, 8, 1, false)
+MULTIPLY_KIND(multiply_8_bits_min, 8, 1, true)
+MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2, false)
 
 /* The most rows, of 1, 2, 4 and 8, that n still has. */
 static int32_t turn_of(int32_t n)
@@ -194,14 +258,16 @@ static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const st
         k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
         for (int32_t t = 0, n; t < T; t += n) {
             n = turn_of(T - t);
-            k.rows = rows_from(a, t0 + t);
+            k.rows = rows_from(a, t0 + t, k.traits.bits);
             k.to = to + (size_t)t * ld;
             if (k.traits.bits == 4)
                 multiply_4_bits(&k, n);
-            else if (k.traits.scales == 1)
-                multiply_8_bits(&k, n);
-            else
+            else if (k.traits.scales == 2)
                 multiply_8_bits_2_scales(&k, n);
+            else if (k.traits.has_min)
+                multiply_8_bits_min(&k, n);
+            else
+                multiply_8_bits(&k, n);
         }
     }
 }
@@ -222,6 +288,7 @@ const struct cpu_ops cpu_avx512 = {
     .plan = panel_plan,
     .pack = panel_pack,
     .unpack_row = panel_unpack_row,
+    .wants = panel_wants,
     .fill = avx2_fill,
     .matmul = avx512_matmul,
     .rmsnorm = avx2_rmsnorm,

@@ -3,9 +3,10 @@
 /* cpu_ops - what an instruction set must be able to do; one table for each path.
  *
  * scalar.c is the truth: weights as dequantised, activations and KV in fp32. avx2.c and avx512.c
- * trade layout, not much accuracy: weights repacked into panels of 16 rows, activations as 16-bit
- * integers with one scale for 32 of them (an error near fp32's, where 8 bits cost a median of
- * 0.07 in the log-probabilities of a small model), KV in f16.
+ * trade some of it for speed: weights repacked into panels of 16 rows, activations as integers with
+ * one scale for 32 of them, KV in f16. 8 bits alone cost a small model a median of 0.08 in its
+ * log-probabilities, because a few blocks hold numbers far larger than the rest: those blocks get
+ * 15 bits, at twice the work for them alone (panel.h, avx2.c).
  *
  * The promise of engine/ops.h, bit-identical rows, is kept here by one rule: the arithmetic of a
  * (row, output) pair never depends on how many rows or panels a call has. Integer sums are exact;
@@ -36,14 +37,23 @@ struct weight {
     uint8_t *data;      /* view of one panel after the other; the last is padded with zeros */
 };
 
+/* What a weight wants of the activations that it meets, besides x. */
+enum act_want {
+    ACT_WORDS = 1, /* 16-bit steps, for 8-bit weights */
+    ACT_BYTES = 2, /* 8-bit steps, and 15-bit ones where they matter, for 4-bit weights */
+};
+
 /* Rows of activations that are to be multiplied. x is always there; the rest is what
  * `fill` makes of it. ld, the distance of rows, is n_cols rounded up to whole blocks. */
 struct act {
     int32_t n_cols, ld;
-    float *x;   /* [rows][ld], zero from n_cols on */
-    int16_t *q; /* [rows][ld] */
-    float *d;   /* [rows][ld / 32] the value of one step of q */
-    float *s;   /* [rows][ld / 32] d times the sum of q */
+    float *x;     /* [rows][ld], zero from n_cols on */
+    int16_t *q;   /* [rows][ld] words */
+    float *d, *s; /* [rows][ld / 32] the value of one step of q; d times the sum of q */
+    int8_t *hi;   /* [rows][ld] bytes: 128 hi + lo steps in fine blocks, 128 hi in others */
+    uint8_t *lo;  /* [rows][ld] 0..127 */
+    uint16_t *fine, *n_fine; /* [rows][ld / 32] numbers of a row's fine blocks; [rows] how many */
+    float *db, *sb;          /* [rows][ld / 32] as d and s, for the bytes */
 };
 
 /* Where one kv head of one layer keeps its K and V. */
@@ -64,8 +74,9 @@ struct cpu_ops {
     /* Row `row` of w as floats, for the embedding. */
     void (*unpack_row)(const struct weight *w, int32_t row, float *to);
 
-    /* Quantises columns [from, from + n) of row t of a->x, whole blocks. */
-    void (*fill)(const struct act *a, int32_t t, int32_t from, int32_t n);
+    int (*wants)(const struct weight *w); /* enum act_want */
+    /* Quantises row t of a->x. */
+    void (*fill)(const struct act *a, int32_t t, int wants);
 
     /* to[t * ld + r] = (or += when add) the product of row t of a, for t in [t0, t0 + T), with
      * row 16 * p0 + r of w, for r up to the end of panel p1 - 1 or of w. T <= CPU_TILE_ROWS.

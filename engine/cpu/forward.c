@@ -2,8 +2,8 @@
  *
  * A layer in stages; "|" is a barrier:
  *   norm | q k v, RoPE, cache | attention | o | norm | gate up SiLU | down |
- * With few rows each thread makes the normalised input for itself, which is cheaper than meeting;
- * with many, rows are shared out and there is a barrier after the norm too. Work is shared by
+ * With few rows each thread quantises its input for itself, which is cheaper than meeting; with
+ * many, rows are shared out and there is one more barrier before each product. Work is shared by
  * heads, panels and rows, never by parts of a sum, so the number of threads changes no bit.
  *
  * The last layer needs attention and the rest only for rows whose logits are wanted. */
@@ -80,6 +80,7 @@ static void embed_rows(struct pass *p, int id)
 static struct act *few_like(struct lane *lane, const struct act *like, int32_t n_rows)
 {
     struct act *a = &lane->few;
+    a->x = lane->few_x;
     a->n_cols = like->n_cols;
     a->ld = like->ld;
     for (int32_t i = 0; i < n_rows; i++) {
@@ -89,9 +90,9 @@ static struct act *few_like(struct lane *lane, const struct act *like, int32_t n
     return a;
 }
 
-/* The normalised, quantised input of a block. */
+/* The normalised input of a block, quantised as its weights want it. */
 static const struct act *normalise(struct pass *p, int id, const struct rows *rows,
-                                   const float *weight)
+                                   const float *weight, int wants)
 {
     struct forward *f = p->f;
     const int32_t d = f->config->d_model;
@@ -101,7 +102,7 @@ static const struct act *normalise(struct pass *p, int id, const struct rows *ro
     for (int32_t i = r.from; i < r.to; i++) {
         f->ops->rmsnorm(a->x + (size_t)i * (size_t)a->ld, rows->x + (size_t)i * (size_t)d, weight,
                         d, f->config->rms_eps);
-        f->ops->fill(a, i, 0, a->ld);
+        f->ops->fill(a, i, wants);
     }
     if (!few)
         threads_barrier(f->crew);
@@ -184,22 +185,34 @@ static void attend_whole(struct pass *p, struct lane *lane, int32_t layer, int32
     f->ops->finish(lane->run, G, D, to);
 }
 
-static void fill_all(struct pass *p, int id, struct act *a, int32_t n_rows)
+/* Quantises rows of x that all threads see: by each for itself when there are few. */
+static const struct act *quantise(struct pass *p, int id, struct act *a, int32_t n_rows, int wants)
 {
+    struct forward *f = p->f;
+    if (n_rows <= FORWARD_FEW) {
+        struct act *own = &f->lane[id].few;
+        own->x = a->x;
+        own->n_cols = a->n_cols;
+        own->ld = a->ld;
+        for (int32_t i = 0; i < n_rows; i++)
+            f->ops->fill(own, i, wants);
+        return own;
+    }
     struct range r = share(p, n_rows, id);
     for (int32_t i = r.from; i < r.to; i++)
-        p->f->ops->fill(a, i, 0, a->ld);
-    threads_barrier(p->f->crew);
+        f->ops->fill(a, i, wants);
+    threads_barrier(f->crew);
+    return a;
 }
 
 /* Many rows: each task is some rows of one kv head, from first position to last. */
-static const struct act *attend_many(struct pass *p, int id, int32_t layer, const struct rows *rows)
+static const struct act *attend_many(struct pass *p, int id, int32_t layer, const struct rows *rows,
+                                     int wants)
 {
     struct forward *f = p->f;
     const int32_t KV = f->config->n_kv_heads;
     const int32_t width = f->config->n_heads / KV * f->config->head_dim;
     const int32_t blocks = (rows->n + ATTEND_ROWS - 1) / ATTEND_ROWS;
-    const bool whole_blocks = width % CPU_BLOCK == 0;
     if (id == 0) /* nobody uses the other counter between these two barriers */
         atomic_store_explicit(&p->dealt[(layer + 1) % 2], 0, memory_order_relaxed);
     for (;;) {
@@ -207,17 +220,12 @@ static const struct act *attend_many(struct pass *p, int id, int32_t layer, cons
         if (task >= blocks * KV)
             break;
         int32_t kv = task / blocks, first = task % blocks * ATTEND_ROWS;
-        for (int32_t i = first; i < MIN_OF(first + ATTEND_ROWS, rows->n); i++) {
+        for (int32_t i = first; i < MIN_OF(first + ATTEND_ROWS, rows->n); i++)
             attend_whole(p, &f->lane[id], layer, batch_row(rows, i), kv,
                          f->mixed.x + (size_t)i * (size_t)f->mixed.ld + (size_t)(kv * width));
-            if (whole_blocks)
-                f->ops->fill(&f->mixed, i, kv * width, width);
-        }
     }
     threads_barrier(f->crew);
-    if (!whole_blocks)
-        fill_all(p, id, &f->mixed, rows->n);
-    return &f->mixed;
+    return quantise(p, id, &f->mixed, rows->n, wants);
 }
 
 static int32_t splits_of(const struct pass *p, int32_t row)
@@ -242,7 +250,8 @@ static void merge_row(struct pass *p, struct lane *lane, int32_t row, const floa
 }
 
 /* Few rows: each (row, kv head, split) is a task of its own; merged after the barrier. */
-static const struct act *attend_few(struct pass *p, int id, int32_t layer, const struct rows *rows)
+static const struct act *attend_few(struct pass *p, int id, int32_t layer, const struct rows *rows,
+                                    int wants)
 {
     struct forward *f = p->f;
     const int32_t KV = f->config->n_kv_heads, G = f->config->n_heads / KV;
@@ -269,7 +278,7 @@ static const struct act *attend_few(struct pass *p, int id, int32_t layer, const
         int32_t row = batch_row(rows, i);
         if (i >= mine.from && i < mine.to) {
             merge_row(p, &f->lane[id], row, part, a->x + (size_t)i * (size_t)a->ld);
-            f->ops->fill(a, i, 0, a->ld);
+            f->ops->fill(a, i, wants);
         }
         part += (size_t)(KV * splits_of(p, row)) * floats;
     }
@@ -280,13 +289,14 @@ static const struct act *attend_few(struct pass *p, int id, int32_t layer, const
 
 static const struct act *attend(struct pass *p, int id, int32_t layer, const struct rows *rows)
 {
+    const int wants = p->f->ops->wants(&p->f->model.layer[layer].o);
     const int32_t KV = p->f->config->n_kv_heads;
     size_t parts = 0;
     for (int32_t i = 0; i < rows->n; i++)
         parts += (size_t)(KV * splits_of(p, batch_row(rows, i)));
     if (rows->n * KV < 4 * threads_count(p->f->crew) && parts <= p->f->parts_max)
-        return attend_few(p, id, layer, rows);
-    return attend_many(p, id, layer, rows);
+        return attend_few(p, id, layer, rows, wants);
+    return attend_many(p, id, layer, rows, wants);
 }
 
 /* rows->x += w * in, shared out by panels. */
@@ -303,9 +313,9 @@ static void project_back(struct pass *p, int id, const struct weight *w, const s
     threads_barrier(f->crew);
 }
 
-/* Two panels of gate and of up make one block of the input of down, quantised on the spot. */
-static void project_wide(struct pass *p, int id, const struct cpu_layer *l, const struct act *in,
-                         int32_t n_rows)
+/* Two panels of gate and of up make one block of the input of down. */
+static const struct act *project_wide(struct pass *p, int id, const struct cpu_layer *l,
+                                      const struct act *in, int32_t n_rows)
 {
     struct forward *f = p->f;
     struct lane *lane = &f->lane[id];
@@ -321,11 +331,11 @@ static void project_wide(struct pass *p, int id, const struct cpu_layer *l, cons
             for (int32_t i = 0; i < T; i++) {
                 float *to = f->wide.x + (size_t)(t + i) * (size_t)f->wide.ld + CPU_BLOCK * u;
                 f->ops->silu_mul(to, lane->gate + i * CPU_BLOCK, lane->up + i * CPU_BLOCK, n);
-                f->ops->fill(&f->wide, t + i, CPU_BLOCK * u, CPU_BLOCK);
             }
         }
     }
     threads_barrier(f->crew);
+    return quantise(p, id, &f->wide, n_rows, f->ops->wants(&l->down));
 }
 
 static void pick_rows(struct pass *p, int id, struct rows *rows)
@@ -347,7 +357,7 @@ static void write_logits(struct pass *p, int id, const struct rows *rows)
     struct forward *f = p->f;
     const struct weight *w = &f->model.head;
     const size_t vocab = (size_t)f->config->n_vocab;
-    const struct act *in = normalise(p, id, rows, f->model.norm);
+    const struct act *in = normalise(p, id, rows, f->model.norm, f->ops->wants(w));
     struct range r = share(p, cpu_panels(w), id);
     for (int32_t t = 0; t < rows->n && r.from < r.to; t += CPU_TILE_ROWS)
         f->ops->matmul(w, r.from, r.to, in, t, MIN_OF(CPU_TILE_ROWS, rows->n - t), false,
@@ -363,7 +373,8 @@ static void run_pass(void *arg, int id)
     embed_rows(p, id);
     for (int32_t i = 0; i < f->model.n_layers; i++) {
         const struct cpu_layer *l = &f->model.layer[i];
-        const struct act *in = normalise(p, id, &rows, l->attn_norm);
+        int wants = f->ops->wants(&l->q) | f->ops->wants(&l->k) | f->ops->wants(&l->v);
+        const struct act *in = normalise(p, id, &rows, l->attn_norm, wants);
         project_qkv(p, id, i, in);
         if (i == f->model.n_layers - 1) {
             if (p->batch->n_out == 0)
@@ -372,9 +383,10 @@ static void run_pass(void *arg, int id)
         }
         in = attend(p, id, i, &rows);
         project_back(p, id, &l->o, in, &rows);
-        in = normalise(p, id, &rows, l->ffn_norm);
-        project_wide(p, id, l, in, rows.n);
-        project_back(p, id, &l->down, &f->wide, &rows);
+        wants = f->ops->wants(&l->gate) | f->ops->wants(&l->up);
+        in = normalise(p, id, &rows, l->ffn_norm, wants);
+        in = project_wide(p, id, l, in, rows.n);
+        project_back(p, id, &l->down, in, &rows);
     }
     write_logits(p, id, &rows);
 }

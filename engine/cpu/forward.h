@@ -11,6 +11,7 @@
 /* Buffers of one thread. */
 struct lane {
     struct act few;    /* up to FORWARD_FEW rows of the widest input, made by each for itself */
+    float *few_x;      /* the thread's own rows for few.x, which may point elsewhere */
     float *gate, *up;  /* [CPU_TILE_ROWS][2 panels] */
     float *run, *part; /* attention sums of the query heads of one kv head */
     void *scratch;     /* of matmul */

@@ -31,13 +31,21 @@ static void cut_act(struct cutter *c, struct act *a, int32_t n_rows, int32_t n_c
     a->q = cut(c, n * ld, sizeof(int16_t));
     a->d = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->s = cut(c, n * ld / CPU_BLOCK, sizeof(float));
+    a->hi = cut(c, n * ld, 1);
+    a->lo = cut(c, n * ld, 1);
+    a->fine = cut(c, n * ld / CPU_BLOCK, sizeof(uint16_t));
+    a->n_fine = cut(c, n, sizeof(uint16_t));
+    a->db = cut(c, n * ld / CPU_BLOCK, sizeof(float));
+    a->sb = cut(c, n * ld / CPU_BLOCK, sizeof(float));
 }
 
 static void cut_lane(struct cutter *c, const struct forward *f, struct lane *l)
 {
     const size_t tile = (size_t)CPU_TILE_ROWS * CPU_BLOCK, part = forward_part_floats(f->config);
     cut_act(c, &l->few, FORWARD_FEW,
-            MAX_OF(f->config->d_model, f->config->n_heads * f->config->head_dim));
+            MAX_OF(MAX_OF(f->config->d_model, f->config->n_ff),
+                   f->config->n_heads * f->config->head_dim));
+    l->few_x = l->few.x;
     l->gate = cut(c, tile, sizeof(float));
     l->up = cut(c, tile, sizeof(float));
     l->run = cut(c, part, sizeof(float));

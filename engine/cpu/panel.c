@@ -28,6 +28,12 @@ static int form_of(const struct quant_type *type)
     }
 }
 
+int panel_wants(const struct weight *w)
+{
+    const int bits = panel_traits_of(w->form).bits;
+    return bits == 4 ? ACT_BYTES : bits == 8 ? ACT_WORDS : 0;
+}
+
 void panel_plan(struct weight *w)
 {
     w->form = form_of(w->type);
@@ -73,9 +79,8 @@ static size_t place_of(int bits, int row, int k, int *ret_shift)
         *ret_shift = 0;
         return (size_t)(k / 2 * 32 + row * 2 + k % 2);
     }
-    int nibble = k % 8 / 2;
-    *ret_shift = nibble % 2 * 4;
-    return (size_t)(k / 8 * 64 + row * 4 + k % 2 * 2 + nibble / 2);
+    *ret_shift = k % 8 / 4 * 4;
+    return (size_t)(k / 8 * 64 + row * 4 + k % 4);
 }
 
 /* 32 columns of one row. */

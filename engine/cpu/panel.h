@@ -5,10 +5,10 @@
  *
  * An integer panel is a row of blocks of 32 columns. A block is the 16 rows' scales, then their
  * minima if the type has them, then the integers:
- *   4 bits: for each 8 columns 64 bytes, 16 rows x two 16-bit lanes; lane j of a row holds
- *           columns j, j+2, j+4, j+6 from its lowest bits up. A shift and a mask make 16-bit
- *           pairs of neighbouring columns, which is what madd and vpdpwssd multiply.
- *   8 bits: for each 2 columns 32 bytes, 16 rows x 2.
+ *   4 bits: for each 8 columns 64 bytes, 16 rows x 4; byte j of a row holds column j in its low
+ *           half and column 4 + j in its high one. A mask, and a shift and a mask, make bytes of
+ *           4 neighbouring columns, which is what vpmaddubsw and vpdpbusd multiply.
+ *   8 bits: for each 2 columns 32 bytes, 16 rows x 2, for vpmaddwd and vpdpwssd.
  * A float panel is [column][16 rows]. Types with a scale in fp32 (products of two f16) keep it
  * in fp32: no weight is rounded, whatever the type. */
 
@@ -70,6 +70,7 @@ static inline struct panel_traits panel_traits_of(int form)
     return t;
 }
 
+int panel_wants(const struct weight *w);
 void panel_plan(struct weight *w);
 void panel_pack(const struct weight *w, const uint8_t *rows, int32_t n, uint8_t *panel);
 void panel_unpack_row(const struct weight *w, int32_t row, float *to);

@@ -33,9 +33,15 @@ static void unpack_row(const struct weight *w, int32_t row, float *to)
     quant_dequantise(w->type, w->data + (size_t)row * row_bytes(w), w->n_cols / w->type->block, to);
 }
 
-static void fill(const struct act *a, int32_t t, int32_t from, int32_t n)
+static int wants(const struct weight *w)
 {
-    (void)a, (void)t, (void)from, (void)n; /* x is used as it is */
+    (void)w;
+    return 0;
+}
+
+static void fill(const struct act *a, int32_t t, int what)
+{
+    (void)a, (void)t, (void)what; /* x is used as it is */
 }
 
 static float fold(const float lane[LANES])
@@ -173,6 +179,7 @@ const struct cpu_ops cpu_scalar = {
     .plan = plan,
     .pack = pack,
     .unpack_row = unpack_row,
+    .wants = wants,
     .fill = fill,
     .matmul = matmul,
     .rmsnorm = rmsnorm,

@@ -174,7 +174,8 @@ static const uint32_t types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,
                                  QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K};
 
 /* Odd shapes on purpose: a vocabulary of 48 of which 3 panels, 5 heads on 1, an untied head,
- * scaled RoPE. f16 keys and values bound the agreement. */
+ * scaled RoPE. f16 keys and values bound the agreement, and 8-bit activations where weights have 4
+ * bits; tests/numeric holds those to a real model. */
 START_TEST(a_small_model_of_any_type_has_the_same_logits_on_every_path)
 {
     struct tiny_spec s = {.type = types[_i],
@@ -207,8 +208,11 @@ START_TEST(a_small_model_of_any_type_has_the_same_logits_on_every_path)
         size = fmax(size, fabs((double)want[i]));
     ck_assert(isfinite(size) && size > 1e-3);
     if (run_tiny(m, "avx2", have)) {
+        bool four_bits =
+            types[_i] == QUANT_Q4_0 || types[_i] == QUANT_Q4_1 || types[_i] == QUANT_Q4_K;
         for (int32_t i = 0; i < N_TOKENS * VOCAB; i++)
-            ck_assert_msg(fabs((double)want[i] - (double)have[i]) <= 3e-3 * size,
+            ck_assert_msg(fabs((double)want[i] - (double)have[i]) <=
+                              (four_bits ? 5e-2 : 3e-3) * size,
                           "%s: logit %d is %g, not %g", quant_find(types[_i])->name, i,
                           (double)have[i], (double)want[i]);
         static float wide[N_TOKENS * VOCAB];
