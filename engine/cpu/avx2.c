@@ -82,7 +82,7 @@ static void fill_bytes(const struct act *a, size_t block, const float *x, float 
     }
     _mm256_storeu_si256((__m256i *)(void *)(a->hi + block * CPU_BLOCK), pack_bytes(v0, v1));
     a->db[block] = fine ? most / FINE_STEPS : most / (128 * BYTE_STEPS);
-    a->sb[block] = a->db[block] * (float)(sum_epi32(sum) * (fine ? 1 : 128));
+    a->sb[block] = a->db[block] * (float)sum_epi32(sum) * (fine ? 1.0f : 128.0f);
 }
 
 static float root_mean_square(const float *x, int32_t n)
