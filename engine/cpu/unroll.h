@@ -1,8 +1,7 @@
 #ifndef SLUICE_ENGINE_CPU_UNROLL_H
 #define SLUICE_ENGINE_CPU_UNROLL_H
-/* unroll - loops over registers have to be unrolled to stay in registers. Not under a sanitizer:
- * nor emulated by SIMDe: its checks multiply by the copies, and a file took ten minutes to compile.
- */
+/* unroll - loops over registers have to be unrolled to stay in registers. Not under a sanitizer,
+ * nor in SIMDe's plain C: there each copy drags its checks along, and a file took ten minutes. */
 
 #define UNROLL_TEXT(x) _Pragma(#x)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SLUICE_SIMDE)
