@@ -5,15 +5,16 @@
 
 #include <immintrin.h>
 #include <math.h>
+#include <string.h>
 
 #include "engine/cpu/avx2_exp.h"
 #include "engine/cpu/panel.h"
 
 #define WORD_STEPS 32767.0f /* of an activation of 16 bits, each way */
-#define FINE_STEPS 16383.0f /* of 15 bits */
 #define BYTE_STEPS 127.0f
-/* A block is fine when its largest number is above this many times the row's root mean square. */
-#define FINE_ABOVE 4.0f
+#define OUT_STEPS  16319.0f /* 128 x 127 + 63, of an outlier */
+/* A number is an outlier above this many times the row's root mean square. */
+#define OUT_ABOVE  4.0f
 
 static __m256 abs_ps(__m256 v)
 {
@@ -62,27 +63,58 @@ static void fill_words(const struct act *a, size_t block, const float *x, float 
     a->s[block] = a->d[block] * (float)sum_epi32(sum);
 }
 
-static __m256i pack_bytes(__m256i a, __m256i b)
+static void fill_bytes(const struct act *a, size_t block, const float *x, float most)
 {
-    return _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
-}
-
-static void fill_bytes(const struct act *a, size_t block, const float *x, float most, bool fine)
-{
-    const float steps = fine ? FINE_STEPS : BYTE_STEPS;
-    const __m256 scale = _mm256_set1_ps(steps_per_unit(steps, most));
+    const __m256 scale = _mm256_set1_ps(steps_per_unit(BYTE_STEPS, most));
     __m256i sum = _mm256_setzero_si256();
     __m256i v0 = to_steps(x, scale, &sum), v1 = to_steps(x + 16, scale, &sum);
-    if (fine) { /* hi = v >> 7 rounds down, so lo is never negative */
-        const __m256i low = _mm256_set1_epi16(127);
-        __m256i lo = pack_bytes(_mm256_and_si256(v0, low), _mm256_and_si256(v1, low));
-        _mm256_storeu_si256((__m256i *)(void *)(a->lo + block * CPU_BLOCK), lo);
-        v0 = _mm256_srai_epi16(v0, 7);
-        v1 = _mm256_srai_epi16(v1, 7);
+    __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(v0, v1), 0xd8);
+    _mm256_storeu_si256((__m256i *)(void *)(a->b + block * CPU_BLOCK), bytes);
+    a->db[block] = most / BYTE_STEPS;
+    a->sb[block] = a->db[block] * (float)sum_epi32(sum);
+}
+
+/* The largest of a block that is not above limit. */
+static float largest_within(const float *x, float limit)
+{
+    __m256 max = _mm256_setzero_ps();
+    for (int i = 0; i < CPU_BLOCK; i += 8) {
+        const __m256 v = abs_ps(_mm256_loadu_ps(x + i));
+        const __m256 in = _mm256_cmp_ps(v, _mm256_set1_ps(limit), _CMP_LE_OQ);
+        max = _mm256_max_ps(max, _mm256_and_ps(v, in));
     }
-    _mm256_storeu_si256((__m256i *)(void *)(a->hi + block * CPU_BLOCK), pack_bytes(v0, v1));
-    a->db[block] = fine ? most / FINE_STEPS : most / (128 * BYTE_STEPS);
-    a->sb[block] = a->db[block] * (float)sum_epi32(sum) * (fine ? 1.0f : 128.0f);
+    return max_avx2(max);
+}
+
+/* A block with numbers above `limit`, which do not count for its steps. Adds at most 8 outliers
+ * to the n there are; returns how many there are then. */
+static uint16_t fill_outliers(const struct act *a, size_t block, const float *x, float most,
+                              float limit, uint32_t column, struct outlier *out, uint16_t n)
+{
+    const float step = fmaxf(largest_within(x, limit) / BYTE_STEPS, most / OUT_STEPS);
+    const __m256 scale = _mm256_set1_ps(1.0f / step);
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < CPU_BLOCK; i += 16, column += 16) {
+        const __m256i v = to_steps(x + i, scale, &sum), most8 = _mm256_set1_epi16(127);
+        const __m256i above = _mm256_cmpgt_epi16(_mm256_abs_epi16(v), most8);
+        __m256i high = _mm256_srai_epi16(_mm256_add_epi16(v, _mm256_set1_epi16(64)), 7);
+        high = _mm256_and_si256(high, above);
+        __m256i both = _mm256_packs_epi16(_mm256_sub_epi16(v, _mm256_slli_epi16(high, 7)), high);
+        both = _mm256_permute4x64_epi64(both, 0xd8);
+        _mm_storeu_si128((__m128i *)(void *)(a->b + block * CPU_BLOCK + i),
+                         _mm256_castsi256_si128(both));
+        int32_t four[4];
+        _mm_storeu_si128((__m128i *)(void *)four, _mm256_extracti128_si256(both, 1));
+        for (int j = 0; j < 4; j++) {
+            if (four[j] == 0)
+                continue;
+            out[n] = (struct outlier){.column = column + 4 * (uint32_t)j, .d = 128 * step};
+            memcpy(out[n++].high, &four[j], sizeof(four[j]));
+        }
+    }
+    a->db[block] = step;
+    a->sb[block] = step * (float)sum_epi32(sum);
+    return n;
 }
 
 static float root_mean_square(const float *x, int32_t n)
@@ -98,25 +130,28 @@ static float root_mean_square(const float *x, int32_t n)
 }
 
 /* The error of a block is a part of its largest number, and all blocks of a row add to the same
- * sums: so blocks whose largest stands out of the row are what 8 bits spoil. */
+ * sums: so the few numbers that stand out of the row are what spoils 8 bits. */
 void avx2_fill(const struct act *a, int32_t t, int wants)
 {
-    const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK;
+    const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK, room = act_outliers(a->ld);
     const float *x = a->x + (size_t)t * (size_t)a->ld;
-    const float rms = root_mean_square(x, a->ld);
-    uint16_t n_fine = 0;
-    for (size_t b = 0; b < (size_t)a->ld / CPU_BLOCK; b++, x += CPU_BLOCK) {
+    const float rms = root_mean_square(x, a->ld), limit = OUT_ABOVE * rms;
+    struct outlier *out = a->out + (size_t)t * room;
+    uint16_t n_out = 0;
+    for (int32_t b = 0; b < a->ld / CPU_BLOCK; b++, x += CPU_BLOCK) {
+        const size_t block = first + (size_t)b;
         /* vmaxps may lose a NaN; a row that has one must show it in its logits. */
         const float most = isfinite(rms) ? block_max(x) : NAN;
         if (wants & ACT_WORDS)
-            fill_words(a, first + b, x, most);
-        const bool fine = most > FINE_ABOVE * rms;
-        if (wants & ACT_BYTES)
-            fill_bytes(a, first + b, x, most, fine);
-        if (fine)
-            a->fine[first + n_fine++] = (uint16_t)b;
+            fill_words(a, block, x, most);
+        if (!(wants & ACT_BYTES))
+            continue;
+        if (most > limit && limit > 1e-15f && n_out + (size_t)CPU_BLOCK / 4 <= room)
+            n_out = fill_outliers(a, block, x, most, limit, (uint32_t)b * CPU_BLOCK, out, n_out);
+        else
+            fill_bytes(a, block, x, most);
     }
-    a->n_fine[t] = n_fine;
+    a->n_out[t] = n_out;
 }
 
 void avx2_rmsnorm(float *to, const float *x, const float *weight, int32_t n, float eps)

@@ -1,18 +1,18 @@
 /* avx2_matmul.c - panels of 16 rows times rows of quantised activations.
  *
  * 4-bit weights meet 8-bit activations in vpmaddubsw: 4 columns of 8 rows fill a register, and the
- * 16-bit sums of a block of 32 columns stay below 2^15 (8 x 2 x 15 x 128 = 30,720), so they
- * are widened once a block. A fine block of activations has 7 more bits: after all blocks, a second
- * pass over the fine ones adds those, for that row of activations alone. 8-bit weights meet
- * 16-bit activations in vpmaddwd, whose 32-bit sums stay below 2^28.
+ * 16-bit sums of a block of 32 columns stay below 2^15 (8 x 2 x 15 x 127 = 30,480), so they
+ * are widened once a block. Activations that do not fit 8 bits have the rest of theirs in a list:
+ * after all blocks, those 4 columns are multiplied once more, for that row of activations alone.
+ * 8-bit weights meet 16-bit activations in vpmaddwd, whose 32-bit sums stay below 2^28.
  *
  * Either way the integers are exact, and go into the float sums block by block with two scales:
  *     sum += (d_weight * d_act) * integers;  sum += m_weight * s_act
  * This line, in ascending blocks, is all the float arithmetic there is, so a call for 1 row and
  * one for 96 give the same bits.
  *
- * Weights are unpacked in registers, for up to 4 rows of activations at once. Unpacking a panel
- * into L1 for 6 rows at once was tried for large calls: not faster, though it looks it on paper. */
+ * Weights are unpacked in registers, for up to 4 rows of activations at once. All rows meet a
+ * panel before the next one, which is fetched meanwhile: memory never waits for arithmetic. */
 
 #include "engine/cpu/avx2.h"
 
@@ -22,10 +22,9 @@
 #include "engine/cpu/panel.h"
 #include "engine/cpu/unroll.h"
 
-#define ROWS_ONCE      4 /* 8 sums, 2 packed, 2 weights, 1 activation, 1 product, 1 mask */
-#define PANELS_ONCE    8 /* of 6 KB or more: half of L1 or a piece of L2 */
-#define PREFETCH_BYTES 2048
-#define ALWAYS         static inline __attribute__((always_inline))
+#define ROWS_ONCE   4    /* 8 sums, 2 packed, 2 weights, 1 activation, 1 product, 1 mask */
+#define AHEAD_BYTES 2048 /* of a single turn, as measured; more turns fetch the next panel */
+#define ALWAYS      static inline __attribute__((always_inline))
 
 struct scales {
     __m256 d[2], m[2]; /* of rows 0..7 and 8..15 */
@@ -107,22 +106,21 @@ ALWAYS void put_rows(const __m256 sum[2], int32_t n, bool add, float *to)
 /* Rows of activations from row t of a on, as the weights at hand want them. */
 struct rows {
     const int16_t *q;
-    const int8_t *hi;
-    const uint8_t *lo;
-    const uint16_t *fine, *n_fine;
+    const int8_t *b;
+    const struct outlier *out;
+    const uint16_t *n_out;
     const float *d, *s;
-    size_t ld, blocks; /* from one row to the next */
+    size_t ld, blocks, outs; /* from one row to the next */
 };
 
-static struct rows rows_from(const struct act *a, int32_t t, int bits)
+ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
 {
     const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
-    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK};
+    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK, .outs = act_outliers(a->ld)};
     r.q = a->q + at;
-    r.hi = a->hi + at;
-    r.lo = a->lo + at;
-    r.fine = a->fine + block;
-    r.n_fine = a->n_fine + t;
+    r.b = a->b + at;
+    r.out = a->out + (size_t)t * r.outs;
+    r.n_out = a->n_out + t;
     r.d = (bits == 4 ? a->db : a->d) + block;
     r.s = (bits == 4 ? a->sb : a->s) + block;
     return r;
@@ -139,9 +137,9 @@ ALWAYS __m256i half_of(__m256i packed, int n)
     return _mm256_and_si256(n ? _mm256_srli_epi16(packed, 4) : packed, _mm256_set1_epi8(15));
 }
 
-/* A block of 4-bit weights against the high parts of T rows, in 16 bits; widened, times 128. */
-ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size_t col,
-                          __m256i ints[][2])
+/* A block of 4-bit weights against the bytes of T rows. */
+ALWAYS void multiply_block(int T, const uint8_t *body, const struct rows *r, size_t col,
+                           __m256i ints[][2])
 {
     UNROLL(4)
     for (int i = 0; i < CPU_BLOCK / 8; i++, body += 64) {
@@ -149,20 +147,20 @@ ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size
         UNROLL(2)
         for (int n = 0; n < 2; n++) {
             const __m256i w0 = half_of(packed[0], n), w1 = half_of(packed[1], n);
-            const int8_t *hi = r->hi + col + 8 * i + 4 * n;
+            const int8_t *b = r->b + col + 8 * i + 4 * n;
             UNROLL(4)
             for (int t = 0; t < T; t++) {
                 if (i == 0 && n == 0)
-                    start_bytes(hi + (size_t)t * r->ld, w0, w1, ints[t]);
+                    start_bytes(b + (size_t)t * r->ld, w0, w1, ints[t]);
                 else
-                    multiply_bytes(hi + (size_t)t * r->ld, w0, w1, ints[t]);
+                    multiply_bytes(b + (size_t)t * r->ld, w0, w1, ints[t]);
             }
         }
     }
     UNROLL(4)
     for (int t = 0; t < T; t++) {
         for (int h = 0; h < 2; h++)
-            ints[t][h] = _mm256_madd_epi16(ints[t][h], _mm256_set1_epi16(128));
+            ints[t][h] = _mm256_madd_epi16(ints[t][h], _mm256_set1_epi16(1));
     }
 }
 
@@ -182,76 +180,83 @@ ALWAYS void multiply_group(int columns, int T, const uint8_t *body, const struct
     }
 }
 
-/* Some blocks ahead: memory is where a decode step waits. */
-ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
+/* Adds group g of block b to the float sums of T rows, which stay in L1: the registers are the
+ * integers'. Minima go first, since they do not wait for the integers. */
+ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block, int g,
+                      const struct rows *r, size_t b, __m256i ints[][2], float sum[][CPU_PANEL])
 {
-    for (int i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)block + PREFETCH_BYTES + i, _MM_HINT_T0);
-}
-
-/* Adds group g of block b to the float sums of T rows. */
-ALWAYS void add_group(const struct panel_traits *t, int scales, bool min, int T,
-                      const uint8_t *block, int g, const struct rows *r, size_t b,
-                      __m256i ints[][2], __m256 sum[][2])
-{
+    const bool min = (t->has_min || t->offset != 0) && g == t->scales - 1;
     const struct scales s = load_scales(t, block, g);
+    __asm__("" : "+m"(*(float(*)[ROWS_ONCE][CPU_PANEL])sum)); /* or gcc keeps copies of them */
     UNROLL(4)
     for (int i = 0; i < T; i++) {
         const __m256 d = _mm256_broadcast_ss(r->d + (size_t)i * r->blocks + b);
-        for (int h = 0; h < 2; h++)
-            sum[i][h] = add_block(sum[i][h], ints[i][h], s.d[h], d);
-        if (!min || g < scales - 1)
-            continue;
         const __m256 of = _mm256_broadcast_ss(r->s + (size_t)i * r->blocks + b);
-        for (int h = 0; h < 2; h++)
-            sum[i][h] = _mm256_fmadd_ps(s.m[h], of, sum[i][h]);
+        UNROLL(2)
+        for (int h = 0; h < 2; h++) {
+            __m256 v = _mm256_load_ps(sum[i] + 8 * h);
+            if (min)
+                v = _mm256_fmadd_ps(s.m[h], of, v);
+            _mm256_store_ps(sum[i] + 8 * h, add_block(v, ints[i][h], s.d[h], d));
+        }
     }
 }
 
-/* A panel against T rows. bits, scales, min and T are constants where this is inlined. */
-ALWAYS void multiply_panel(int bits, int scales, bool min, int T, const struct panel_traits *t,
-                           const uint8_t *block, int32_t n_blocks, const struct rows *r,
-                           __m256 sum[][2])
+/* What is wanted next of the memory: at each block `step` bytes from `at` on. */
+struct ahead {
+    const uint8_t *at;
+    size_t step;
+};
+
+ALWAYS void fetch_ahead(struct ahead *ahead)
 {
-    const int scale_bytes = CPU_PANEL * t->scale_bytes * (scales + t->has_min);
-    const int columns = CPU_BLOCK / scales, group_bytes = CPU_PANEL * columns * bits / 8;
+    for (size_t i = 0; i < ahead->step; i += 64)
+        _mm_prefetch((const char *)ahead->at + i, _MM_HINT_T0);
+    ahead->at += ahead->step;
+}
+
+/* A panel against T rows. The traits and T are constants where this is inlined. */
+ALWAYS void multiply_blocks(const struct panel_traits *t, int T, const uint8_t *block,
+                            int32_t n_blocks, const struct rows *r, struct ahead *ahead,
+                            float sum[][CPU_PANEL])
+{
+    const int scale_bytes = panel_scale_bytes(t), columns = CPU_BLOCK / t->scales;
+    const int group_bytes = CPU_PANEL * columns * t->bits / 8;
     for (int32_t b = 0; b < n_blocks; b++, block += t->block_bytes) {
-        prefetch_ahead(block, CPU_PANEL * CPU_BLOCK * bits / 8 + 64);
-        for (int g = 0; g < scales; g++) {
+        fetch_ahead(ahead);
+        for (int g = 0; g < t->scales; g++) {
             __m256i ints[ROWS_ONCE][2] = {0};
             const uint8_t *body = block + scale_bytes + g * group_bytes;
             const size_t col = (size_t)(b * CPU_BLOCK + g * columns);
-            if (bits == 4)
-                multiply_high(T, body, r, col, ints);
+            if (t->bits == 4)
+                multiply_block(T, body, r, col, ints);
             else
                 multiply_group(columns, T, body, r, col, ints);
-            add_group(t, scales, min, T, block, g, r, (size_t)b, ints, sum);
+            add_group(t, T, block, g, r, (size_t)b, ints, sum);
         }
     }
 }
 
-/* The low parts of the fine blocks of row i. Weights and low parts are both below 128, so it does
- * not matter which of them vpmaddubsw takes as signed. */
-ALWAYS void multiply_low(const struct panel_traits *t, const uint8_t *panel, const struct rows *r,
-                         size_t i, __m256 sum[2])
+/* What the bytes of row i left out. */
+ALWAYS void multiply_outliers(const struct panel_traits *t, const uint8_t *panel,
+                              const struct rows *r, size_t i, float *sum)
 {
-    const int scale_bytes = CPU_PANEL * t->scale_bytes * (1 + t->has_min);
-    for (int32_t f = 0; f < r->n_fine[i]; f++) {
-        const size_t b = r->fine[i * r->blocks + (size_t)f];
-        const uint8_t *block = panel + b * (size_t)t->block_bytes, *body = block + scale_bytes;
-        const uint8_t *lo = r->lo + i * r->ld + b * CPU_BLOCK;
-        const __m256 d = _mm256_broadcast_ss(r->d + i * r->blocks + b);
-        __m256i ints[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        UNROLL(4)
-        for (int k = 0; k < CPU_BLOCK / 8; k++, body += 64, lo += 8) {
-            const __m256i packed[2] = {load_bytes(body), load_bytes(body + 32)};
-            multiply_bytes(lo, half_of(packed[0], 0), half_of(packed[1], 0), ints);
-            multiply_bytes(lo + 4, half_of(packed[0], 1), half_of(packed[1], 1), ints);
-        }
+    const struct outlier *o = r->out + i * r->outs, *end = o + r->n_out[i];
+    for (; o < end; o++) {
+        const uint8_t *block = panel + o->column / CPU_BLOCK * (size_t)t->block_bytes;
+        const uint8_t *body = block + panel_scale_bytes(t) + o->column % CPU_BLOCK / 8 * 64;
+        const __m128i shift = _mm_cvtsi32_si128((int)o->column % 8); /* 0 or 4 bits */
+        const __m256i mask = _mm256_set1_epi8(15);
+        int32_t four;
+        memcpy(&four, o->high, sizeof(four));
+        const __m256i acts = _mm256_set1_epi32(four);
+        const __m256 d = _mm256_set1_ps(o->d);
         for (int h = 0; h < 2; h++) {
+            __m256i w = _mm256_and_si256(_mm256_srl_epi16(load_bytes(body + 32 * h), shift), mask);
+            __m256i ints = _mm256_madd_epi16(_mm256_maddubs_epi16(w, acts), _mm256_set1_epi16(1));
             const __m256 dw = load_scale(block + 8 * h * t->scale_bytes, t->scale_bytes);
-            ints[h] = _mm256_madd_epi16(ints[h], _mm256_set1_epi16(1));
-            sum[h] = add_block(sum[h], ints[h], dw, d);
+            __m256 v = add_block(_mm256_load_ps(sum + 8 * h), ints, dw, d);
+            _mm256_store_ps(sum + 8 * h, v);
         }
     }
 }
@@ -259,78 +264,66 @@ ALWAYS void multiply_low(const struct panel_traits *t, const uint8_t *panel, con
 /* What a call of some panels and some rows of activations is about. */
 struct task {
     const struct weight *w;
-    struct panel_traits traits;
     int32_t p0, p1;
-    struct rows rows;
+    const struct act *a;
+    int32_t t0, T;
     bool add;
     float *to;
     size_t ld;
 };
 
-ALWAYS void multiply_panels(int bits, int scales, bool min, int T, const struct task *k)
+/* Panel p against T rows, from `row` of the task on. */
+ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task *k, int32_t p,
+                          int32_t row, struct ahead *ahead)
 {
-    const struct weight *w = k->w;
-    const struct rows r = k->rows; /* copies, which no store can change */
-    const struct panel_traits t = k->traits;
+    const uint8_t *panel = k->w->data + (size_t)p * k->w->panel_bytes;
+    const struct rows r = rows_from(k->a, k->t0 + row, t->bits);
+    float *to = k->to + (size_t)row * k->ld + (size_t)(p - k->p0) * CPU_PANEL;
+    _Alignas(32) float sum[ROWS_ONCE][CPU_PANEL];
+    for (int i = 0; i < T; i++) {
+        _mm256_store_ps(sum[i], _mm256_setzero_ps());
+        _mm256_store_ps(sum[i] + 8, _mm256_setzero_ps());
+    }
+    multiply_blocks(t, T, panel, k->w->n_cols / CPU_BLOCK, &r, ahead, sum);
+    for (int i = 0; i < T; i++) {
+        if (t->bits == 4)
+            multiply_outliers(t, panel, &r, (size_t)i, sum[i]);
+        const __m256 both[2] = {_mm256_load_ps(sum[i]), _mm256_load_ps(sum[i] + 8)};
+        put_rows(both, k->w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
+    }
+}
+
+/* All rows of the task, 4, 2 or 1 at a time, meet a panel while the next one is on its way. */
+ALWAYS void multiply_panels(int form, const struct task *k)
+{
+    const struct panel_traits t = panel_traits_of(form);
+    const int32_t turns = k->T / 4 + k->T % 4 / 2 + k->T % 2;
+    struct ahead ahead = {.step = ((size_t)t.block_bytes + (size_t)turns - 1) / (size_t)turns};
+    const size_t distance = turns == 1 ? AHEAD_BYTES : k->w->panel_bytes;
     for (int32_t p = k->p0; p < k->p1; p++) {
-        const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
-        __m256 sum[ROWS_ONCE][2];
-        for (int i = 0; i < T; i++)
-            sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-        multiply_panel(bits, scales, min, T, &t, panel, w->n_cols / CPU_BLOCK, &r, sum);
-        for (int i = 0; i < T; i++) {
-            if (bits == 4)
-                multiply_low(&t, panel, &r, (size_t)i, sum[i]);
-            put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add,
-                     k->to + (size_t)i * k->ld + (size_t)(p - k->p0) * CPU_PANEL);
-        }
+        int32_t row = 0;
+        ahead.at = k->w->data + (size_t)p * k->w->panel_bytes + distance;
+        for (; row + 4 <= k->T; row += 4)
+            multiply_rows(&t, 4, k, p, row, &ahead);
+        if (k->T & 2)
+            multiply_rows(&t, 2, k, p, row, &ahead);
+        row += k->T & 2;
+        if (k->T & 1)
+            multiply_rows(&t, 1, k, p, row, &ahead);
     }
 }
 
-/* One function for each number of rows and each kind of integer. */
-#define MULTIPLY_KIND(name, bits, scales, min)                                                     \
-    static void name(const struct task *k, int32_t T)                                              \
+#define MULTIPLY_FORM(name, form)                                                                  \
+    static void name(const struct task *k)                                                         \
     {                                                                                              \
-        if (T == 1)                                                                                \
-            multiply_panels(bits, scales, min, 1, k);                                              \
-        else if (T == 2)                                                                           \
-            multiply_panels(bits, scales, min, 2, k);                                              \
-        else                                                                                       \
-            multiply_panels(bits, scales, min, 4, k);                                              \
+        multiply_panels(form, k);                                                                  \
     }
-MULTIPLY_KIND(multiply_4_bits, 4, 1, true)
-MULTIPLY_KIND(multiply_8_bits, 8, 1, false)
-MULTIPLY_KIND(multiply_8_bits_min, 8, 1, true)
-MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2, false)
-
-/* The most rows, of 1, 2 and 4, that n still has. */
-static int32_t turn_of(int32_t n)
-{
-    return n >= 4 ? 4 : n >= 2 ? 2 : 1;
-}
-
-/* Some panels at a time, so that the next turn of rows finds them in the cache. */
-static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
-                        int32_t t0, int32_t T, bool add, float *to, size_t ld)
-{
-    struct task k = {.w = w, .traits = panel_traits_of(w->form), .add = add, .ld = ld};
-    for (k.p0 = p0; k.p0 < p1; k.p0 = k.p1, to += PANELS_ONCE * CPU_PANEL) {
-        k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
-        for (int32_t t = 0, n; t < T; t += n) {
-            n = turn_of(T - t);
-            k.rows = rows_from(a, t0 + t, k.traits.bits);
-            k.to = to + (size_t)t * ld;
-            if (k.traits.bits == 4)
-                multiply_4_bits(&k, n);
-            else if (k.traits.scales == 2)
-                multiply_8_bits_2_scales(&k, n);
-            else if (k.traits.has_min)
-                multiply_8_bits_min(&k, n);
-            else
-                multiply_8_bits(&k, n);
-        }
-    }
-}
+MULTIPLY_FORM(multiply_q4_1, PANEL_Q4_1)
+MULTIPLY_FORM(multiply_q4_0, PANEL_Q4_0)
+MULTIPLY_FORM(multiply_q4_k, PANEL_Q4_K)
+MULTIPLY_FORM(multiply_q8_0, PANEL_Q8_0)
+MULTIPLY_FORM(multiply_q5, PANEL_Q5)
+MULTIPLY_FORM(multiply_q6_k, PANEL_Q6_K)
 
 /* 16 weights of one column as floats. */
 ALWAYS void load_column(int form, const uint8_t *at, __m256 ret[2])
@@ -397,6 +390,12 @@ ALWAYS void matmul_float(int form, const struct weight *w, int32_t p0, int32_t p
 void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                  int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
+    static void (*const ints[PANEL_FORMS])(const struct task *) = {
+        [PANEL_Q4_1] = multiply_q4_1, [PANEL_Q4_0] = multiply_q4_0, [PANEL_Q4_K] = multiply_q4_k,
+        [PANEL_Q8_0] = multiply_q8_0, [PANEL_Q5] = multiply_q5,     [PANEL_Q6_K] = multiply_q6_k,
+    };
+    const struct task k = {
+        .w = w, .p0 = p0, .p1 = p1, .a = a, .t0 = t0, .T = T, .add = add, .to = to, .ld = ld};
     (void)scratch; /* weights are unpacked in registers */
     switch (w->form) {
     case PANEL_F32:
@@ -409,7 +408,7 @@ void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct ac
         matmul_float(PANEL_BF16, w, p0, p1, a, t0, T, add, to, ld);
         break;
     default:
-        matmul_ints(w, p0, p1, a, t0, T, add, to, ld);
+        ints[w->form](&k);
         break;
     }
 }

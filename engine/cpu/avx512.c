@@ -23,10 +23,9 @@
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                    int32_t T, bool add, float *to, size_t ld, void *scratch);
 
-#define ROWS_ONCE      8 /* of activations: 8 integer sums, 8 float sums, weights and scales */
-#define PANELS_ONCE    8
-#define PREFETCH_BYTES 4096
-#define ALWAYS         static inline __attribute__((always_inline))
+#define ROWS_ONCE   8    /* of activations: 8 integer sums, 8 float sums, weights and scales */
+#define AHEAD_BYTES 4096 /* for one turn of rows */
+#define ALWAYS      static inline __attribute__((always_inline))
 
 ALWAYS __m512 load_scale(const uint8_t *at, int bytes)
 {
@@ -46,22 +45,21 @@ ALWAYS void put_rows(__m512 sum, int32_t n, bool add, float *to)
 /* Rows of activations from row t of a on, as the weights at hand want them. */
 struct rows {
     const int16_t *q;
-    const int8_t *hi;
-    const uint8_t *lo;
-    const uint16_t *fine, *n_fine;
+    const int8_t *b;
+    const struct outlier *out;
+    const uint16_t *n_out;
     const float *d, *s;
-    size_t ld, blocks; /* from one row to the next */
+    size_t ld, blocks, outs; /* from one row to the next */
 };
 
-static struct rows rows_from(const struct act *a, int32_t t, int bits)
+ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
 {
     const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
-    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK};
+    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK, .outs = act_outliers(a->ld)};
     r.q = a->q + at;
-    r.hi = a->hi + at;
-    r.lo = a->lo + at;
-    r.fine = a->fine + block;
-    r.n_fine = a->n_fine + t;
+    r.b = a->b + at;
+    r.out = a->out + (size_t)t * r.outs;
+    r.n_out = a->n_out + t;
     r.d = (bits == 4 ? a->db : a->d) + block;
     r.s = (bits == 4 ? a->sb : a->s) + block;
     return r;
@@ -80,9 +78,9 @@ ALWAYS __m512i half_of(__m512i packed, int n)
     return _mm512_and_si512(n ? _mm512_srli_epi16(packed, 4) : packed, _mm512_set1_epi8(15));
 }
 
-/* A block of 4-bit weights against the high parts of T rows, times 128. */
-ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size_t col,
-                          __m512i *ints)
+/* A block of 4-bit weights against the bytes of T rows. */
+ALWAYS void multiply_block(int T, const uint8_t *body, const struct rows *r, size_t col,
+                           __m512i *ints)
 {
     UNROLL(4)
     for (int i = 0; i < CPU_BLOCK / 8; i++, body += 64) {
@@ -90,15 +88,12 @@ ALWAYS void multiply_high(int T, const uint8_t *body, const struct rows *r, size
         UNROLL(2)
         for (int n = 0; n < 2; n++) {
             const __m512i w = half_of(packed, n);
-            const int8_t *hi = r->hi + col + 8 * i + 4 * n;
+            const int8_t *b = r->b + col + 8 * i + 4 * n;
             UNROLL(8)
             for (int t = 0; t < T; t++)
-                ints[t] = _mm512_dpbusd_epi32(ints[t], w, broadcast(hi + (size_t)t * r->ld));
+                ints[t] = _mm512_dpbusd_epi32(ints[t], w, broadcast(b + (size_t)t * r->ld));
         }
     }
-    UNROLL(8)
-    for (int t = 0; t < T; t++)
-        ints[t] = _mm512_slli_epi32(ints[t], 7);
 }
 
 /* A scale group of 8-bit weights against T rows of words. */
@@ -115,12 +110,6 @@ ALWAYS void multiply_group(int columns, int T, const uint8_t *body, const struct
     }
 }
 
-ALWAYS void prefetch_ahead(const uint8_t *block, int bytes)
-{
-    for (int i = 0; i < bytes; i += 64)
-        __builtin_prefetch(block + PREFETCH_BYTES + i);
-}
-
 /* The one line of float arithmetic, 16 lanes of avx2's. */
 ALWAYS __m512 add_block(__m512 sum, __m512i ints, __m512 d_weight, float d_act)
 {
@@ -129,65 +118,72 @@ ALWAYS __m512 add_block(__m512 sum, __m512i ints, __m512 d_weight, float d_act)
 }
 
 /* Adds group g of block b to the float sums of T rows. */
-ALWAYS void add_group(const struct panel_traits *t, int scales, bool min, int T,
-                      const uint8_t *block, int g, const struct rows *r, size_t b,
-                      const __m512i *ints, __m512 *sum)
+ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block, int g,
+                      const struct rows *r, size_t b, const __m512i *ints, __m512 *sum)
 {
+    const bool min = (t->has_min || t->offset != 0) && g == t->scales - 1;
     const int scale_row = CPU_PANEL * t->scale_bytes;
     const __m512 d = load_scale(block + g * scale_row, t->scale_bytes);
-    const __m512 m = t->has_min ? load_scale(block + scales * scale_row, t->scale_bytes)
+    const __m512 m = t->has_min ? load_scale(block + t->scales * scale_row, t->scale_bytes)
                                 : _mm512_mul_ps(d, _mm512_set1_ps((float)-t->offset));
     UNROLL(8)
     for (int i = 0; i < T; i++) {
         const size_t at = (size_t)i * r->blocks + b;
-        sum[i] = add_block(sum[i], ints[i], d, r->d[at]);
-        if (min && g == scales - 1)
+        if (min)
             sum[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(r->s[at]), sum[i]);
+        sum[i] = add_block(sum[i], ints[i], d, r->d[at]);
     }
 }
 
-/* A panel against T rows. bits, scales, min and T are constants where this is inlined. */
-ALWAYS void multiply_panel(int bits, int scales, bool min, int T, const struct panel_traits *t,
-                           const uint8_t *block, int32_t n_blocks, const struct rows *r,
-                           __m512 *sum)
+/* What is wanted next of the memory: at each block `step` bytes from `at` on. */
+struct ahead {
+    const uint8_t *at;
+    size_t step;
+};
+
+ALWAYS void fetch_ahead(struct ahead *ahead)
 {
-    const int scale_bytes = CPU_PANEL * t->scale_bytes * (scales + t->has_min);
-    const int columns = CPU_BLOCK / scales, group_bytes = CPU_PANEL * columns * bits / 8;
+    for (size_t i = 0; i < ahead->step; i += 64)
+        __builtin_prefetch(ahead->at + i);
+    ahead->at += ahead->step;
+}
+
+/* A panel against T rows. The traits and T are constants where this is inlined. */
+ALWAYS void multiply_blocks(const struct panel_traits *t, int T, const uint8_t *block,
+                            int32_t n_blocks, const struct rows *r, struct ahead *ahead,
+                            __m512 *sum)
+{
+    const int scale_bytes = panel_scale_bytes(t), columns = CPU_BLOCK / t->scales;
+    const int group_bytes = CPU_PANEL * columns * t->bits / 8;
     for (int32_t b = 0; b < n_blocks; b++, block += t->block_bytes) {
-        prefetch_ahead(block, CPU_PANEL * CPU_BLOCK * bits / 8 + 64);
-        for (int g = 0; g < scales; g++) {
+        fetch_ahead(ahead);
+        for (int g = 0; g < t->scales; g++) {
             __m512i ints[ROWS_ONCE];
             UNROLL(8)
             for (int i = 0; i < T; i++)
                 ints[i] = _mm512_setzero_si512();
             const uint8_t *body = block + scale_bytes + g * group_bytes;
             const size_t col = (size_t)(b * CPU_BLOCK + g * columns);
-            if (bits == 4)
-                multiply_high(T, body, r, col, ints);
+            if (t->bits == 4)
+                multiply_block(T, body, r, col, ints);
             else
                 multiply_group(columns, T, body, r, col, ints);
-            add_group(t, scales, min, T, block, g, r, (size_t)b, ints, sum);
+            add_group(t, T, block, g, r, (size_t)b, ints, sum);
         }
     }
 }
 
-/* The low parts of the fine blocks of row i. */
-ALWAYS __m512 multiply_low(const struct panel_traits *t, const uint8_t *panel, const struct rows *r,
-                           size_t i, __m512 sum)
+/* What the bytes of row i left out. */
+ALWAYS __m512 multiply_outliers(const struct panel_traits *t, const uint8_t *panel,
+                                const struct rows *r, size_t i, __m512 sum)
 {
-    const int scale_bytes = CPU_PANEL * t->scale_bytes * (1 + t->has_min);
-    for (int32_t f = 0; f < r->n_fine[i]; f++) {
-        const size_t b = r->fine[i * r->blocks + (size_t)f];
-        const uint8_t *block = panel + b * (size_t)t->block_bytes, *body = block + scale_bytes;
-        const uint8_t *lo = r->lo + i * r->ld + b * CPU_BLOCK;
-        __m512i ints = _mm512_setzero_si512();
-        UNROLL(4)
-        for (int k = 0; k < CPU_BLOCK / 8; k++, body += 64, lo += 8) {
-            const __m512i packed = _mm512_loadu_si512((const void *)body);
-            ints = _mm512_dpbusd_epi32(ints, half_of(packed, 0), broadcast(lo));
-            ints = _mm512_dpbusd_epi32(ints, half_of(packed, 1), broadcast(lo + 4));
-        }
-        sum = add_block(sum, ints, load_scale(block, t->scale_bytes), r->d[i * r->blocks + b]);
+    const struct outlier *o = r->out + i * r->outs, *end = o + r->n_out[i];
+    for (; o < end; o++) {
+        const uint8_t *block = panel + o->column / CPU_BLOCK * (size_t)t->block_bytes;
+        const uint8_t *body = block + panel_scale_bytes(t) + o->column % CPU_BLOCK / 8 * 64;
+        const __m512i w = half_of(_mm512_loadu_si512((const void *)body), o->column % 8 != 0);
+        const __m512i ints = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, broadcast(o->high));
+        sum = add_block(sum, ints, load_scale(block, t->scale_bytes), o->d);
     }
     return sum;
 }
@@ -195,90 +191,82 @@ ALWAYS __m512 multiply_low(const struct panel_traits *t, const uint8_t *panel, c
 /* What a call of some panels and some rows of activations is about. */
 struct task {
     const struct weight *w;
-    struct panel_traits traits;
     int32_t p0, p1;
-    struct rows rows;
+    const struct act *a;
+    int32_t t0, T;
     bool add;
     float *to;
     size_t ld;
 };
 
-ALWAYS void multiply_panels(int bits, int scales, bool min, int T, const struct task *k)
+/* Panel p against T rows, from `row` of the task on. */
+ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task *k, int32_t p,
+                          int32_t row, struct ahead *ahead)
 {
-    const struct weight *w = k->w;
-    const struct rows r = k->rows; /* copies, which no store can change */
-    const struct panel_traits t = k->traits;
-    float *to = k->to;
-    for (int32_t p = k->p0; p < k->p1; p++, to += CPU_PANEL) {
-        const uint8_t *panel = w->data + (size_t)p * w->panel_bytes;
-        __m512 sum[ROWS_ONCE];
-        UNROLL(8)
-        for (int i = 0; i < T; i++)
-            sum[i] = _mm512_setzero_ps();
-        multiply_panel(bits, scales, min, T, &t, panel, w->n_cols / CPU_BLOCK, &r, sum);
-        UNROLL(8)
-        for (int i = 0; i < T; i++) {
-            if (bits == 4)
-                sum[i] = multiply_low(&t, panel, &r, (size_t)i, sum[i]);
-            put_rows(sum[i], w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
-        }
+    const uint8_t *panel = k->w->data + (size_t)p * k->w->panel_bytes;
+    const struct rows r = rows_from(k->a, k->t0 + row, t->bits);
+    float *to = k->to + (size_t)row * k->ld + (size_t)(p - k->p0) * CPU_PANEL;
+    __m512 sum[ROWS_ONCE];
+    UNROLL(8)
+    for (int i = 0; i < T; i++)
+        sum[i] = _mm512_setzero_ps();
+    multiply_blocks(t, T, panel, k->w->n_cols / CPU_BLOCK, &r, ahead, sum);
+    UNROLL(8)
+    for (int i = 0; i < T; i++) {
+        if (t->bits == 4)
+            sum[i] = multiply_outliers(t, panel, &r, (size_t)i, sum[i]);
+        put_rows(sum[i], k->w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
     }
 }
 
-/* One function for each number of rows and each kind of integer. */
-#define MULTIPLY_KIND(name, bits, scales, min)                                                     \
-    static void name(const struct task *k, int32_t T)                                              \
+/* All rows of the task, 8, 4, 2 or 1 at a time, meet a panel while the next one is on its way. */
+ALWAYS void multiply_panels(int form, const struct task *k)
+{
+    const struct panel_traits t = panel_traits_of(form);
+    const int32_t turns = k->T / 8 + k->T % 8 / 4 + k->T % 4 / 2 + k->T % 2;
+    struct ahead ahead = {.step = ((size_t)t.block_bytes + (size_t)turns - 1) / (size_t)turns};
+    const size_t distance = turns == 1 ? AHEAD_BYTES : k->w->panel_bytes;
+    for (int32_t p = k->p0; p < k->p1; p++) {
+        int32_t row = 0;
+        ahead.at = k->w->data + (size_t)p * k->w->panel_bytes + distance;
+        for (; row + 8 <= k->T; row += 8)
+            multiply_rows(&t, 8, k, p, row, &ahead);
+        if (k->T & 4)
+            multiply_rows(&t, 4, k, p, row, &ahead);
+        row += k->T & 4;
+        if (k->T & 2)
+            multiply_rows(&t, 2, k, p, row, &ahead);
+        row += k->T & 2;
+        if (k->T & 1)
+            multiply_rows(&t, 1, k, p, row, &ahead);
+    }
+}
+
+#define MULTIPLY_FORM(name, form)                                                                  \
+    static void name(const struct task *k)                                                         \
     {                                                                                              \
-        if (T == 1)                                                                                \
-            multiply_panels(bits, scales, min, 1, k);                                              \
-        else if (T == 2)                                                                           \
-            multiply_panels(bits, scales, min, 2, k);                                              \
-        else if (T == 4)                                                                           \
-            multiply_panels(bits, scales, min, 4, k);                                              \
-        else                                                                                       \
-            multiply_panels(bits, scales, min, 8, k);                                              \
+        multiply_panels(form, k);                                                                  \
     }
-MULTIPLY_KIND(multiply_4_bits, 4, 1, true)
-MULTIPLY_KIND(multiply_8_bits, 8, 1, false)
-MULTIPLY_KIND(multiply_8_bits_min, 8, 1, true)
-MULTIPLY_KIND(multiply_8_bits_2_scales, 8, 2, false)
-
-/* The most rows, of 1, 2, 4 and 8, that n still has. */
-static int32_t turn_of(int32_t n)
-{
-    return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
-}
-
-/* Some panels at a time, so that the next turn of rows finds them in the cache. */
-static void matmul_ints(const struct weight *w, int32_t p0, int32_t p1, const struct act *a,
-                        int32_t t0, int32_t T, bool add, float *to, size_t ld)
-{
-    struct task k = {.w = w, .traits = panel_traits_of(w->form), .add = add, .ld = ld};
-    for (k.p0 = p0; k.p0 < p1; k.p0 = k.p1, to += PANELS_ONCE * CPU_PANEL) {
-        k.p1 = k.p0 + PANELS_ONCE < p1 ? k.p0 + PANELS_ONCE : p1;
-        for (int32_t t = 0, n; t < T; t += n) {
-            n = turn_of(T - t);
-            k.rows = rows_from(a, t0 + t, k.traits.bits);
-            k.to = to + (size_t)t * ld;
-            if (k.traits.bits == 4)
-                multiply_4_bits(&k, n);
-            else if (k.traits.scales == 2)
-                multiply_8_bits_2_scales(&k, n);
-            else if (k.traits.has_min)
-                multiply_8_bits_min(&k, n);
-            else
-                multiply_8_bits(&k, n);
-        }
-    }
-}
+MULTIPLY_FORM(multiply_q4_1, PANEL_Q4_1)
+MULTIPLY_FORM(multiply_q4_0, PANEL_Q4_0)
+MULTIPLY_FORM(multiply_q4_k, PANEL_Q4_K)
+MULTIPLY_FORM(multiply_q8_0, PANEL_Q8_0)
+MULTIPLY_FORM(multiply_q5, PANEL_Q5)
+MULTIPLY_FORM(multiply_q6_k, PANEL_Q6_K)
 
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                    int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
+    static void (*const ints[PANEL_FORMS])(const struct task *) = {
+        [PANEL_Q4_1] = multiply_q4_1, [PANEL_Q4_0] = multiply_q4_0, [PANEL_Q4_K] = multiply_q4_k,
+        [PANEL_Q8_0] = multiply_q8_0, [PANEL_Q5] = multiply_q5,     [PANEL_Q6_K] = multiply_q6_k,
+    };
+    const struct task k = {
+        .w = w, .p0 = p0, .p1 = p1, .a = a, .t0 = t0, .T = T, .add = add, .to = to, .ld = ld};
     if (panel_traits_of(w->form).bits == 0) /* bound by memory: 256 bits are enough */
         avx2_matmul(w, p0, p1, a, t0, T, add, to, ld, scratch);
     else
-        matmul_ints(w, p0, p1, a, t0, T, add, to, ld);
+        ints[w->form](&k);
 }
 
 #ifndef SLUICE_SIMDE

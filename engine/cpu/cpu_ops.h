@@ -5,8 +5,8 @@
  * scalar.c is the truth: weights as dequantised, activations and KV in fp32. avx2.c and avx512.c
  * trade some of it for speed: weights repacked into panels of 16 rows, activations as integers with
  * one scale for 32 of them, KV in f16. 8 bits alone cost a small model a median of 0.08 in its
- * log-probabilities, because a few blocks hold numbers far larger than the rest: those blocks get
- * 15 bits, at twice the work for them alone (panel.h, avx2.c).
+ * log-probabilities, because a few numbers are far larger than the rest and spoil the scale of
+ * their block: those have 15 bits, at more work for them alone (panel.h, avx2.c).
  *
  * The promise of engine/ops.h, bit-identical rows, is kept here by one rule: the arithmetic of a
  * (row, output) pair never depends on how many rows or panels a call has. Integer sums are exact;
@@ -40,21 +40,35 @@ struct weight {
 /* What a weight wants of the activations that it meets, besides x. */
 enum act_want {
     ACT_WORDS = 1, /* 16-bit steps, for 8-bit weights */
-    ACT_BYTES = 2, /* 8-bit steps, and 15-bit ones where they matter, for 4-bit weights */
+    ACT_BYTES = 2, /* 8-bit steps, and outliers of 15 bits, for 4-bit weights */
+};
+
+/* 4 neighbouring columns of one row, where 8 bits did not hold all of them. */
+struct outlier {
+    uint32_t column; /* of the first; a multiple of 4 */
+    int8_t high[4];  /* in units of 128 steps, besides the bytes */
+    float d;         /* the value of one such unit */
 };
 
 /* Rows of activations that are to be multiplied. x is always there; the rest is what
  * `fill` makes of it. ld, the distance of rows, is n_cols rounded up to whole blocks. */
 struct act {
     int32_t n_cols, ld;
-    float *x;     /* [rows][ld], zero from n_cols on */
-    int16_t *q;   /* [rows][ld] words */
-    float *d, *s; /* [rows][ld / 32] the value of one step of q; d times the sum of q */
-    int8_t *hi;   /* [rows][ld] bytes: 128 hi + lo steps in fine blocks, 128 hi in others */
-    uint8_t *lo;  /* [rows][ld] 0..127 */
-    uint16_t *fine, *n_fine; /* [rows][ld / 32] numbers of a row's fine blocks; [rows] how many */
-    float *db, *sb;          /* [rows][ld / 32] as d and s, for the bytes */
+    float *x;            /* [rows][ld], zero from n_cols on */
+    int16_t *q;          /* [rows][ld] words */
+    float *d, *s;        /* [rows][ld / 32] the value of one step of q; d times the sum of q */
+    int8_t *b;           /* [rows][ld] bytes; of an outlier the low part */
+    float *db, *sb;      /* [rows][ld / 32] as d and s, for bytes and outliers */
+    struct outlier *out; /* [rows][act_outliers(ld)] ascending */
+    uint16_t *n_out;     /* [rows] how many */
 };
+
+/* Room for the outliers of a row: less than an eighth of n numbers can be above 3 times their
+ * root mean square. */
+static inline size_t act_outliers(int32_t ld)
+{
+    return (size_t)ld / 8;
+}
 
 /* Where one kv head of one layer keeps its K and V. */
 struct kv_head {

@@ -31,12 +31,11 @@ static void cut_act(struct cutter *c, struct act *a, int32_t n_rows, int32_t n_c
     a->q = cut(c, n * ld, sizeof(int16_t));
     a->d = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->s = cut(c, n * ld / CPU_BLOCK, sizeof(float));
-    a->hi = cut(c, n * ld, 1);
-    a->lo = cut(c, n * ld, 1);
-    a->fine = cut(c, n * ld / CPU_BLOCK, sizeof(uint16_t));
-    a->n_fine = cut(c, n, sizeof(uint16_t));
+    a->b = cut(c, n * ld, 1);
     a->db = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->sb = cut(c, n * ld / CPU_BLOCK, sizeof(float));
+    a->out = cut(c, n * act_outliers((int32_t)ld), sizeof(struct outlier));
+    a->n_out = cut(c, n, sizeof(uint16_t));
 }
 
 static void cut_lane(struct cutter *c, const struct forward *f, struct lane *l)

@@ -70,6 +70,12 @@ static inline struct panel_traits panel_traits_of(int form)
     return t;
 }
 
+/* What lies before the integers of a block. */
+static inline int panel_scale_bytes(const struct panel_traits *t)
+{
+    return CPU_PANEL * t->scale_bytes * (t->scales + t->has_min);
+}
+
 int panel_wants(const struct weight *w);
 void panel_plan(struct weight *w);
 void panel_pack(const struct weight *w, const uint8_t *rows, int32_t n, uint8_t *panel);

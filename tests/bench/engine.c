@@ -23,6 +23,7 @@
 #include "engine/model/gguf.h"
 #include "engine/model/weights.h"
 #include "engine/ops.h"
+#include "engine/sample.h"
 
 #define ROUNDS     5
 #define MAX_SEQS   16
@@ -101,41 +102,27 @@ static double gb_per_s(const uint8_t *memory, size_t bytes, int n_threads)
 
 /* 8-bit products of registers, in billions of multiplications and additions a second. */
 #if defined(__x86_64__)
+#define EIGHT(op, reg)                                                                             \
+    op reg "0\n\t" op reg "1\n\t" op reg "2\n\t" op reg "3\n\t" op reg "4\n\t" op reg              \
+           "5\n\t" op reg "6\n\t" op reg "7\n\t"
+
 __attribute__((target("avx2"))) static double maddubs_gops(void)
 {
     enum { N = 20000000 };
-    const __m256i one = _mm256_set1_epi8(1);
-    __m256i s[8];
-    for (int i = 0; i < 8; i++)
-        s[i] = one;
     double start = now();
     for (int n = 0; n < N; n++)
-        __asm__ volatile("vpmaddubsw %8, %8, %0\n\tvpmaddubsw %8, %8, %1\n\t"
-                         "vpmaddubsw %8, %8, %2\n\tvpmaddubsw %8, %8, %3\n\t"
-                         "vpmaddubsw %8, %8, %4\n\tvpmaddubsw %8, %8, %5\n\t"
-                         "vpmaddubsw %8, %8, %6\n\tvpmaddubsw %8, %8, %7"
-                         : "+x"(s[0]), "+x"(s[1]), "+x"(s[2]), "+x"(s[3]), "+x"(s[4]), "+x"(s[5]),
-                           "+x"(s[6]), "+x"(s[7])
-                         : "x"(one));
+        __asm__ volatile(EIGHT("vpmaddubsw %%ymm8, %%ymm8, ", "%%ymm")::
+                             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
     return 8.0 * N * 64 / (now() - start) / 1e9;
 }
 
 __attribute__((target("avx512f,avx512vnni"))) static double vnni_gops(void)
 {
     enum { N = 20000000 };
-    const __m512i one = _mm512_set1_epi8(1);
-    __m512i s[8];
-    for (int i = 0; i < 8; i++)
-        s[i] = one;
     double start = now();
     for (int n = 0; n < N; n++)
-        __asm__ volatile("vpdpbusd %8, %8, %0\n\tvpdpbusd %8, %8, %1\n\t"
-                         "vpdpbusd %8, %8, %2\n\tvpdpbusd %8, %8, %3\n\t"
-                         "vpdpbusd %8, %8, %4\n\tvpdpbusd %8, %8, %5\n\t"
-                         "vpdpbusd %8, %8, %6\n\tvpdpbusd %8, %8, %7"
-                         : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]),
-                           "+v"(s[6]), "+v"(s[7])
-                         : "v"(one));
+        __asm__ volatile(EIGHT("vpdpbusd %%zmm8, %%zmm8, ", "%%zmm")::
+                             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
     return 8.0 * N * 128 / (now() - start) / 1e9;
 }
 #endif
@@ -162,6 +149,7 @@ struct bench {
     struct backend *backend;
     int32_t page[MAX_SEQS][SEQ_PAGES];
     const int32_t *page_of[MAX_SEQS];
+    struct sampler sampler;
     float *logits; /* [MAX_SEQS][vocab] */
     struct err err;
 };
@@ -180,12 +168,16 @@ static void must(const struct bench *b, enum rc rc)
     }
 }
 
-static int32_t best_token(const float *logits, int32_t n)
+/* The engine's own greedy choice for row i. */
+static int32_t next_token(struct bench *b, int32_t i, int32_t n_total)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        best = logits[i] > logits[best] ? i : best;
-    return best;
+    static const struct frame_params greedy = {.repetition = 1, .top_p = 1};
+    const size_t vocab = (size_t)b->model->config.n_vocab;
+    const struct sample_in in = {
+        .logits = b->logits + (size_t)i * vocab, .params = &greedy, .n_total = n_total};
+    struct sample_out out;
+    must(b, sample_next(&b->sampler, &in, &out, &b->err));
+    return out.chosen.id;
 }
 
 /* Seconds for a prompt of n tokens, logits of the last. */
@@ -214,7 +206,6 @@ static double time_prefill(struct bench *b, int32_t n)
 static double time_decode(struct bench *b, int32_t n, int32_t from, int32_t steps)
 {
     int32_t token[MAX_SEQS], pos[MAX_SEQS], seq[MAX_SEQS], out[MAX_SEQS];
-    const int32_t vocab = b->model->config.n_vocab;
     for (int32_t i = 0; i < n; i++) {
         token[i] = 1000 + 37 * i;
         seq[i] = out[i] = i;
@@ -234,7 +225,7 @@ static double time_decode(struct bench *b, int32_t n, int32_t from, int32_t step
                                     .logits = b->logits};
         must(b, b->backend->ops->forward(b->backend, &batch, &b->err));
         for (int32_t i = 0; i < n; i++)
-            token[i] = best_token(b->logits + (size_t)i * (size_t)vocab, vocab);
+            token[i] = next_token(b, i, from + s + 1);
     }
     return n * steps / (now() - start);
 }
@@ -335,6 +326,7 @@ static void open_bench(struct bench *b, const char *model, const char *path, int
     must(b, hash_init(&b->err));
     must(b, model_open(model, &b->model, &b->err));
     must(b, backend_cpu.open(b->model, &opts, &b->backend, &b->err));
+    must(b, sampler_open(&b->sampler, b->model->config.n_vocab, &b->err));
     b->logits = malloc((size_t)MAX_SEQS * (size_t)b->model->config.n_vocab * sizeof(float));
     for (int32_t s = 0; s < MAX_SEQS; s++) {
         b->page_of[s] = b->page[s];
@@ -382,6 +374,7 @@ int main(int argc, char **argv)
         print_json(&b, &f);
     else
         print_text(&b, &f);
+    sampler_close(&b.sampler);
     backend_cpu.close(b.backend);
     model_close(b.model);
     free(b.logits);
