@@ -13,8 +13,7 @@
 #define WORD_STEPS 32767.0f /* of an activation of 16 bits, each way */
 #define BYTE_STEPS 127.0f
 #define OUT_STEPS  16319.0f /* 128 x 127 + 63, of an outlier */
-/* A number is an outlier above this many times the row's root mean square. */
-#define OUT_ABOVE  4.0f
+#define M_MAX      32000    /* units in a step: 16-bit sums times it, twice, stay below 2^31 */
 
 static __m256 abs_ps(__m256 v)
 {
@@ -63,15 +62,20 @@ static void fill_words(const struct act *a, size_t block, const float *x, float 
     a->s[block] = a->d[block] * (float)sum_epi32(sum);
 }
 
-static void fill_bytes(const struct act *a, size_t block, const float *x, float most)
+static void put_sum(const struct act *a, size_t block, int32_t m, __m256i sum)
 {
-    const __m256 scale = _mm256_set1_ps(steps_per_unit(BYTE_STEPS, most));
+    a->m[block] = m | m << 16;
+    a->sb[block] = (float)m * (float)sum_epi32(sum);
+}
+
+static void fill_bytes(const struct act *a, size_t block, const float *x, int32_t m, float scale)
+{
+    const __m256 scale8 = _mm256_set1_ps(scale);
     __m256i sum = _mm256_setzero_si256();
-    __m256i v0 = to_steps(x, scale, &sum), v1 = to_steps(x + 16, scale, &sum);
+    __m256i v0 = to_steps(x, scale8, &sum), v1 = to_steps(x + 16, scale8, &sum);
     __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(v0, v1), 0xd8);
     _mm256_storeu_si256((__m256i *)(void *)(a->b + block * CPU_BLOCK), bytes);
-    a->db[block] = most / BYTE_STEPS;
-    a->sb[block] = a->db[block] * (float)sum_epi32(sum);
+    put_sum(a, block, m, sum);
 }
 
 /* The largest of a block that is not above limit. */
@@ -86,16 +90,15 @@ static float largest_within(const float *x, float limit)
     return max_avx2(max);
 }
 
-/* A block with numbers above `limit`, which do not count for its steps. Adds at most 8 outliers
- * to the n there are; returns how many there are then. */
-static uint16_t fill_outliers(const struct act *a, size_t block, const float *x, float most,
-                              float limit, uint32_t column, struct outlier *out, uint16_t n)
+/* A block with numbers that do not fit its bytes. Adds at most 8 outliers to the n there are;
+ * returns how many there are then. */
+static uint16_t fill_outliers(const struct act *a, size_t block, const float *x, int32_t m,
+                              float scale, uint32_t column, struct outlier *out, uint16_t n)
 {
-    const float step = fmaxf(largest_within(x, limit) / BYTE_STEPS, most / OUT_STEPS);
-    const __m256 scale = _mm256_set1_ps(1.0f / step);
+    const __m256 scale8 = _mm256_set1_ps(scale);
     __m256i sum = _mm256_setzero_si256();
     for (int i = 0; i < CPU_BLOCK; i += 16, column += 16) {
-        const __m256i v = to_steps(x + i, scale, &sum), most8 = _mm256_set1_epi16(127);
+        const __m256i v = to_steps(x + i, scale8, &sum), most8 = _mm256_set1_epi16(127);
         const __m256i above = _mm256_cmpgt_epi16(_mm256_abs_epi16(v), most8);
         __m256i high = _mm256_srai_epi16(_mm256_add_epi16(v, _mm256_set1_epi16(64)), 7);
         high = _mm256_and_si256(high, above);
@@ -108,12 +111,11 @@ static uint16_t fill_outliers(const struct act *a, size_t block, const float *x,
         for (int j = 0; j < 4; j++) {
             if (four[j] == 0)
                 continue;
-            out[n] = (struct outlier){.column = column + 4 * (uint32_t)j, .d = 128 * step};
+            out[n] = (struct outlier){.column = column + 4 * (uint32_t)j, .m = 128 * (float)m};
             memcpy(out[n++].high, &four[j], sizeof(four[j]));
         }
     }
-    a->db[block] = step;
-    a->sb[block] = step * (float)sum_epi32(sum);
+    put_sum(a, block, m, sum);
     return n;
 }
 
@@ -129,29 +131,62 @@ static float root_mean_square(const float *x, int32_t n)
     return sqrtf(sum_avx2(_mm256_add_ps(sum[0], sum[1])) / (float)n);
 }
 
-/* The error of a block is a part of its largest number, and all blocks of a row add to the same
- * sums: so the few numbers that stand out of the row are what spoils 8 bits. */
-void avx2_fill(const struct act *a, int32_t t, int wants)
+/* The step that each block would have of its own, negative if it has outliers; returns the
+ * largest. The error of a block is a part of its step and all blocks of a row add to the same sums:
+ * so the few numbers that stand out of the row are what spoils 8 bits, and do not count. */
+static float wanted_steps(const float *x, int32_t ld, float limit, float *step)
+{
+    float largest = 0;
+    for (int32_t b = 0; b < ld / CPU_BLOCK; b++, x += CPU_BLOCK) {
+        const float most = block_max(x), far = most * (1 / OUT_STEPS);
+        float near = most * (1 / BYTE_STEPS);
+        if (most > limit) {
+            near = largest_within(x, limit) * (1 / BYTE_STEPS);
+            near = near > far ? near : far;
+        }
+        largest = near > largest ? near : largest;
+        step[b] = most > limit ? -near : near;
+    }
+    return largest;
+}
+
+/* The steps of all blocks are whole multiples of one unit, M_MAX of them at most. */
+static void fill_row_bytes(const struct act *a, int32_t t, const float *x, float rms)
 {
     const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK, room = act_outliers(a->ld);
-    const float *x = a->x + (size_t)t * (size_t)a->ld;
-    const float rms = root_mean_square(x, a->ld), limit = OUT_ABOVE * rms;
+    const float limit =
+        rms > 1e-15f ? ACT_OUT_ABOVE * rms : INFINITY; /* squares may have vanished */
+    float *step = a->sb + first;
     struct outlier *out = a->out + (size_t)t * room;
     uint16_t n_out = 0;
+    float unit = wanted_steps(x, a->ld, limit, step) / M_MAX;
+    unit = unit > 1e-35f ? unit : 0; /* or 1 / unit would overflow: such a row is zero */
+    const float per_unit = unit > 0 ? 1 / unit : 0;
     for (int32_t b = 0; b < a->ld / CPU_BLOCK; b++, x += CPU_BLOCK) {
         const size_t block = first + (size_t)b;
-        /* vmaxps may lose a NaN; a row that has one must show it in its logits. */
-        const float most = isfinite(rms) ? block_max(x) : NAN;
-        if (wants & ACT_WORDS)
-            fill_words(a, block, x, most);
-        if (!(wants & ACT_BYTES))
-            continue;
-        if (most > limit && limit > 1e-15f && n_out + (size_t)CPU_BLOCK / 4 <= room)
-            n_out = fill_outliers(a, block, x, most, limit, (uint32_t)b * CPU_BLOCK, out, n_out);
+        const int32_t wanted = (int32_t)(fabsf(step[b]) * per_unit) + 1; /* rounded up */
+        const int32_t m = wanted < M_MAX ? wanted : M_MAX;
+        const float scale = per_unit / (float)m;
+        ASSERT(n_out + (size_t)CPU_BLOCK / 4 <= room);
+        if (step[b] < 0)
+            n_out = fill_outliers(a, block, x, m, scale, (uint32_t)b * CPU_BLOCK, out, n_out);
         else
-            fill_bytes(a, block, x, most);
+            fill_bytes(a, block, x, m, scale);
     }
+    a->unit[t] = isfinite(rms) ? unit : NAN;
     a->n_out[t] = n_out;
+}
+
+void avx2_fill(const struct act *a, int32_t t, int wants)
+{
+    const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK;
+    const float *x = a->x + (size_t)t * (size_t)a->ld;
+    /* vmaxps may lose a NaN; a row that has one must show it in its logits. */
+    const float rms = root_mean_square(x, a->ld);
+    if (wants & ACT_BYTES)
+        fill_row_bytes(a, t, x, rms);
+    for (int32_t b = 0; wants & ACT_WORDS && b < a->ld / CPU_BLOCK; b++, x += CPU_BLOCK)
+        fill_words(a, first + (size_t)b, x, isfinite(rms) ? block_max(x) : NAN);
 }
 
 void avx2_rmsnorm(float *to, const float *x, const float *weight, int32_t n, float eps)

@@ -6,10 +6,11 @@
  * after all blocks, those 4 columns are multiplied once more, for that row of activations alone.
  * 8-bit weights meet 16-bit activations in vpmaddwd, whose 32-bit sums stay below 2^28.
  *
- * Either way the integers are exact, and go into the float sums block by block with two scales:
- *     sum += (d_weight * d_act) * integers;  sum += m_weight * s_act
- * This line, in ascending blocks, is all the float arithmetic there is, so a call for 1 row and
- * one for 96 give the same bits.
+ * Either way the integers are exact, and go into the float sums block by block:
+ *     sum += min_weight * s_act;  sum += d_weight * (m_act * integers)
+ * in units of the row, with m_act an integer too, so that vpmaddwd multiplies by it as it widens;
+ * with words, d_act is a float. These lines, in ascending blocks, are all the float arithmetic
+ * there is, so a call for 1 row and one for 96 give the same bits.
  *
  * Weights are unpacked in registers, for up to 4 rows of activations at once. All rows meet a
  * panel before the next one, which is fetched meanwhile: memory never waits for arithmetic. */
@@ -80,10 +81,9 @@ ALWAYS void start_bytes(const void *q, __m256i w0, __m256i w1, __m256i sum[2])
             : [q] "m"(*(const int32_t *)q), [w0] "x"(w0), [w1] "x"(w1));
 }
 
-/* The one line of float arithmetic. */
-ALWAYS __m256 add_block(__m256 sum, __m256i ints, __m256 d_weight, __m256 d_act)
+ALWAYS __m256 add_block(__m256 sum, __m256i ints, __m256 d)
 {
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(ints), _mm256_mul_ps(d_weight, d_act), sum);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(ints), d, sum);
 }
 
 /* n of 16 rows of results. */
@@ -110,6 +110,8 @@ struct rows {
     const struct outlier *out;
     const uint16_t *n_out;
     const float *d, *s;
+    const int32_t *m;
+    const float *unit;
     size_t ld, blocks, outs; /* from one row to the next */
 };
 
@@ -121,7 +123,9 @@ ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
     r.b = a->b + at;
     r.out = a->out + (size_t)t * r.outs;
     r.n_out = a->n_out + t;
-    r.d = (bits == 4 ? a->db : a->d) + block;
+    r.d = a->d + block;
+    r.m = a->m + block;
+    r.unit = a->unit + t;
     r.s = (bits == 4 ? a->sb : a->s) + block;
     return r;
 }
@@ -137,8 +141,13 @@ ALWAYS __m256i half_of(__m256i packed, int n)
     return _mm256_and_si256(n ? _mm256_srli_epi16(packed, 4) : packed, _mm256_set1_epi8(15));
 }
 
-/* A block of 4-bit weights against the bytes of T rows. */
-ALWAYS void multiply_block(int T, const uint8_t *body, const struct rows *r, size_t col,
+ALWAYS __m256i broadcast_m(const int32_t *m)
+{
+    return _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)m));
+}
+
+/* Block b of 4-bit weights against the bytes of T rows, in units. */
+ALWAYS void multiply_block(int T, const uint8_t *body, const struct rows *r, size_t b,
                            __m256i ints[][2])
 {
     UNROLL(4)
@@ -147,20 +156,21 @@ ALWAYS void multiply_block(int T, const uint8_t *body, const struct rows *r, siz
         UNROLL(2)
         for (int n = 0; n < 2; n++) {
             const __m256i w0 = half_of(packed[0], n), w1 = half_of(packed[1], n);
-            const int8_t *b = r->b + col + 8 * i + 4 * n;
+            const int8_t *q = r->b + b * CPU_BLOCK + 8 * i + 4 * n;
             UNROLL(4)
             for (int t = 0; t < T; t++) {
                 if (i == 0 && n == 0)
-                    start_bytes(b + (size_t)t * r->ld, w0, w1, ints[t]);
+                    start_bytes(q + (size_t)t * r->ld, w0, w1, ints[t]);
                 else
-                    multiply_bytes(b + (size_t)t * r->ld, w0, w1, ints[t]);
+                    multiply_bytes(q + (size_t)t * r->ld, w0, w1, ints[t]);
             }
         }
     }
     UNROLL(4)
     for (int t = 0; t < T; t++) {
+        const __m256i m = broadcast_m(r->m + (size_t)t * r->blocks + b);
         for (int h = 0; h < 2; h++)
-            ints[t][h] = _mm256_madd_epi16(ints[t][h], _mm256_set1_epi16(1));
+            ints[t][h] = _mm256_madd_epi16(ints[t][h], m);
     }
 }
 
@@ -197,7 +207,8 @@ ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block,
             __m256 v = _mm256_load_ps(sum[i] + 8 * h);
             if (min)
                 v = _mm256_fmadd_ps(s.m[h], of, v);
-            _mm256_store_ps(sum[i] + 8 * h, add_block(v, ints[i][h], s.d[h], d));
+            const __m256 dw = t->bits == 4 ? s.d[h] : _mm256_mul_ps(s.d[h], d);
+            _mm256_store_ps(sum[i] + 8 * h, add_block(v, ints[i][h], dw));
         }
     }
 }
@@ -229,7 +240,7 @@ ALWAYS void multiply_blocks(const struct panel_traits *t, int T, const uint8_t *
             const uint8_t *body = block + scale_bytes + g * group_bytes;
             const size_t col = (size_t)(b * CPU_BLOCK + g * columns);
             if (t->bits == 4)
-                multiply_block(T, body, r, col, ints);
+                multiply_block(T, body, r, (size_t)b, ints);
             else
                 multiply_group(columns, T, body, r, col, ints);
             add_group(t, T, block, g, r, (size_t)b, ints, sum);
@@ -250,12 +261,12 @@ ALWAYS void multiply_outliers(const struct panel_traits *t, const uint8_t *panel
         int32_t four;
         memcpy(&four, o->high, sizeof(four));
         const __m256i acts = _mm256_set1_epi32(four);
-        const __m256 d = _mm256_set1_ps(o->d);
+        const __m256 m = _mm256_set1_ps(o->m);
         for (int h = 0; h < 2; h++) {
             __m256i w = _mm256_and_si256(_mm256_srl_epi16(load_bytes(body + 32 * h), shift), mask);
             __m256i ints = _mm256_madd_epi16(_mm256_maddubs_epi16(w, acts), _mm256_set1_epi16(1));
             const __m256 dw = load_scale(block + 8 * h * t->scale_bytes, t->scale_bytes);
-            __m256 v = add_block(_mm256_load_ps(sum + 8 * h), ints, dw, d);
+            __m256 v = add_block(_mm256_load_ps(sum + 8 * h), ints, _mm256_mul_ps(dw, m));
             _mm256_store_ps(sum + 8 * h, v);
         }
     }
@@ -288,7 +299,9 @@ ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task
     for (int i = 0; i < T; i++) {
         if (t->bits == 4)
             multiply_outliers(t, panel, &r, (size_t)i, sum[i]);
-        const __m256 both[2] = {_mm256_load_ps(sum[i]), _mm256_load_ps(sum[i] + 8)};
+        __m256 both[2] = {_mm256_load_ps(sum[i]), _mm256_load_ps(sum[i] + 8)};
+        for (int h = 0; h < 2 && t->bits == 4; h++)
+            both[h] = _mm256_mul_ps(both[h], _mm256_broadcast_ss(r.unit + i));
         put_rows(both, k->w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
     }
 }

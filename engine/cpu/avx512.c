@@ -49,6 +49,8 @@ struct rows {
     const struct outlier *out;
     const uint16_t *n_out;
     const float *d, *s;
+    const int32_t *m;
+    const float *unit;
     size_t ld, blocks, outs; /* from one row to the next */
 };
 
@@ -60,7 +62,9 @@ ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
     r.b = a->b + at;
     r.out = a->out + (size_t)t * r.outs;
     r.n_out = a->n_out + t;
-    r.d = (bits == 4 ? a->db : a->d) + block;
+    r.d = a->d + block;
+    r.m = a->m + block;
+    r.unit = a->unit + t;
     r.s = (bits == 4 ? a->sb : a->s) + block;
     return r;
 }
@@ -110,11 +114,11 @@ ALWAYS void multiply_group(int columns, int T, const uint8_t *body, const struct
     }
 }
 
-/* The one line of float arithmetic, 16 lanes of avx2's. */
-ALWAYS __m512 add_block(__m512 sum, __m512i ints, __m512 d_weight, float d_act)
+/* Integers times m, as floats: avx2 multiplies first and rounds once, and so does this, since
+ * both factors fit in a float. */
+ALWAYS __m512 in_units(__m512i ints, int32_t m)
 {
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints), _mm512_mul_ps(d_weight, _mm512_set1_ps(d_act)),
-                           sum);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(ints), _mm512_set1_ps((float)(m & 0xffff)));
 }
 
 /* Adds group g of block b to the float sums of T rows. */
@@ -131,7 +135,11 @@ ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block,
         const size_t at = (size_t)i * r->blocks + b;
         if (min)
             sum[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(r->s[at]), sum[i]);
-        sum[i] = add_block(sum[i], ints[i], d, r->d[at]);
+        if (t->bits == 4)
+            sum[i] = _mm512_fmadd_ps(in_units(ints[i], r->m[at]), d, sum[i]);
+        else
+            sum[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(ints[i]),
+                                     _mm512_mul_ps(d, _mm512_set1_ps(r->d[at])), sum[i]);
     }
 }
 
@@ -183,7 +191,9 @@ ALWAYS __m512 multiply_outliers(const struct panel_traits *t, const uint8_t *pan
         const uint8_t *body = block + panel_scale_bytes(t) + o->column % CPU_BLOCK / 8 * 64;
         const __m512i w = half_of(_mm512_loadu_si512((const void *)body), o->column % 8 != 0);
         const __m512i ints = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, broadcast(o->high));
-        sum = add_block(sum, ints, load_scale(block, t->scale_bytes), o->d);
+        sum = _mm512_fmadd_ps(
+            _mm512_cvtepi32_ps(ints),
+            _mm512_mul_ps(load_scale(block, t->scale_bytes), _mm512_set1_ps(o->m)), sum);
     }
     return sum;
 }
@@ -214,7 +224,8 @@ ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task
     UNROLL(8)
     for (int i = 0; i < T; i++) {
         if (t->bits == 4)
-            sum[i] = multiply_outliers(t, panel, &r, (size_t)i, sum[i]);
+            sum[i] = _mm512_mul_ps(multiply_outliers(t, panel, &r, (size_t)i, sum[i]),
+                                   _mm512_set1_ps(r.unit[i]));
         put_rows(sum[i], k->w->n_rows - p * CPU_PANEL, k->add, to + (size_t)i * k->ld);
     }
 }

@@ -47,7 +47,7 @@ enum act_want {
 struct outlier {
     uint32_t column; /* of the first; a multiple of 4 */
     int8_t high[4];  /* in units of 128 steps, besides the bytes */
-    float d;         /* the value of one such unit */
+    float m;         /* 128 times the block's m */
 };
 
 /* Rows of activations that are to be multiplied. x is always there; the rest is what
@@ -58,16 +58,21 @@ struct act {
     int16_t *q;          /* [rows][ld] words */
     float *d, *s;        /* [rows][ld / 32] the value of one step of q; d times the sum of q */
     int8_t *b;           /* [rows][ld] bytes; of an outlier the low part */
-    float *db, *sb;      /* [rows][ld / 32] as d and s, for bytes and outliers */
+    int32_t *m;          /* [rows][ld / 32] a step of b is m units; m twice, as 16-bit halves */
+    float *sb;           /* [rows][ld / 32] the sum of a block, outliers included, in units */
+    float *unit;         /* [rows] */
     struct outlier *out; /* [rows][act_outliers(ld)] ascending */
     uint16_t *n_out;     /* [rows] how many */
 };
 
-/* Room for the outliers of a row: less than an eighth of n numbers can be above 3 times their
- * root mean square. */
+/* Numbers above this many times the root mean square of their row are outliers. */
+#define ACT_OUT_ABOVE 4
+
+/* Room for those of a row of n: fewer than n / 16 can be that far out, and a block is filled
+ * whole. */
 static inline size_t act_outliers(int32_t ld)
 {
-    return (size_t)ld / 8;
+    return (size_t)(ld / (ACT_OUT_ABOVE * ACT_OUT_ABOVE) + CPU_BLOCK / 4);
 }
 
 /* Where one kv head of one layer keeps its K and V. */

@@ -32,8 +32,9 @@ static void cut_act(struct cutter *c, struct act *a, int32_t n_rows, int32_t n_c
     a->d = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->s = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->b = cut(c, n * ld, 1);
-    a->db = cut(c, n * ld / CPU_BLOCK, sizeof(float));
+    a->m = cut(c, n * ld / CPU_BLOCK, sizeof(int32_t));
     a->sb = cut(c, n * ld / CPU_BLOCK, sizeof(float));
+    a->unit = cut(c, n, sizeof(float));
     a->out = cut(c, n * act_outliers((int32_t)ld), sizeof(struct outlier));
     a->n_out = cut(c, n, sizeof(uint16_t));
 }

@@ -182,7 +182,8 @@ static struct bench bench_make(const struct cpu_ops *ops, const struct quant_typ
     b.a.b = zeroed(acts);
     b.a.out = zeroed(MAX_ACTS * act_outliers(ld) * sizeof(struct outlier));
     b.a.n_out = zeroed(MAX_ACTS * sizeof(uint16_t));
-    b.a.db = zeroed(acts / CPU_BLOCK * sizeof(float));
+    b.a.m = zeroed(acts / CPU_BLOCK * sizeof(int32_t));
+    b.a.unit = zeroed(MAX_ACTS * sizeof(float));
     b.a.sb = zeroed(acts / CPU_BLOCK * sizeof(float));
     for (int32_t t = 0; t < MAX_ACTS; t++) {
         for (int32_t k = 0; k < n_cols; k++)
@@ -205,7 +206,8 @@ static void bench_done(struct bench *b)
     free(b->a.b);
     free(b->a.out);
     free(b->a.n_out);
-    free(b->a.db);
+    free(b->a.m);
+    free(b->a.unit);
     free(b->a.sb);
     free(b->to);
     free(b->scratch);
@@ -304,25 +306,30 @@ START_TEST(an_outlier_does_not_spoil_its_block)
 }
 END_TEST
 
-/* Whatever a row is, it has no more outliers than there is room for: squares that vanish make
- * every number look far out, and the threshold leaves no block without bytes. */
+/* Whatever a row is, it has no more outliers than there is room for; squares that vanish or
+ * overflow make no number look far out. */
 START_TEST(outliers_never_outgrow_their_room)
 {
+    static const int32_t cols[] = {32, 64, 96, MAX_COLS};
     const struct cpu_ops *ops = fast_path("avx2");
     if (!ops)
         return;
-    struct bench b = bench_make(ops, quant_find(QUANT_Q4_1), CPU_PANEL, MAX_COLS, 5);
-    for (int scale = -44; scale <= 38; scale++) {
-        for (int32_t k = 0; k < MAX_COLS; k++)
-            b.a.x[k] = next_even() * powf(10, (float)scale) * (k % 9 == 0 ? 1e6f : 1);
-        ops->fill(&b.a, 0, ACT_BYTES);
-        ck_assert_uint_le(b.a.n_out[0], act_outliers(b.a.ld));
-        for (uint16_t i = 0; i < b.a.n_out[0]; i++) {
-            ck_assert(b.a.out[i].column % 4 == 0 && b.a.out[i].column < MAX_COLS);
-            ck_assert(i == 0 || b.a.out[i].column > b.a.out[i - 1].column);
+    for (size_t c = 0; c < ARRAY_LEN(cols); c++) {
+        struct bench b = bench_make(ops, quant_find(QUANT_Q4_1), CPU_PANEL, cols[c], 5);
+        for (int i = 0; i < 83 * 32; i++) { /* the first i % 32 numbers are far out, by 10 to 1e6 */
+            const float scale = powf(10, (float)(i / 32 - 44));
+            for (int32_t k = 0; k < cols[c]; k++)
+                b.a.x[k] = next_even() * scale * (k < i % 32 ? powf(10, (float)(i % 6 + 1)) : 1);
+            ops->fill(&b.a, 0, ACT_BYTES);
+            ck_assert_uint_le(b.a.n_out[0], act_outliers(b.a.ld));
+            for (uint16_t o = 0; o < b.a.n_out[0]; o++) {
+                ck_assert(b.a.out[o].column % 4 == 0);
+                ck_assert_uint_lt(b.a.out[o].column, (uint32_t)cols[c]);
+                ck_assert(o == 0 || b.a.out[o].column > b.a.out[o - 1].column);
+            }
         }
+        bench_done(&b);
     }
-    bench_done(&b);
 }
 END_TEST
 
@@ -506,7 +513,8 @@ END_TEST
 START_TEST(zeros_tiny_numbers_and_nan_are_quantised)
 {
     const struct cpu_ops *ops = fast_path("avx2");
-    float x[64] = {0}, d[2], s[2], db[2], sb[2];
+    float x[64] = {0}, d[2], s[2], sb[2], unit[1];
+    int32_t m[2];
     int16_t q[64];
     int8_t bytes[64];
     struct outlier out[8];
@@ -520,8 +528,9 @@ START_TEST(zeros_tiny_numbers_and_nan_are_quantised)
                     .b = bytes,
                     .out = out,
                     .n_out = n_out,
-                    .db = db,
-                    .sb = sb};
+                    .m = m,
+                    .sb = sb,
+                    .unit = unit};
     if (!ops)
         return;
     for (int i = 32; i < 64; i++)
@@ -530,10 +539,10 @@ START_TEST(zeros_tiny_numbers_and_nan_are_quantised)
     for (int i = 0; i < 64; i++)
         ck_assert(q[i] == 0 && bytes[i] == 0);
     ck_assert(d[0] == 0 && isfinite(d[1]) && s[0] == 0 && s[1] == 0);
-    ck_assert(db[0] == 0 && isfinite(db[1]) && sb[0] == 0 && sb[1] == 0);
+    ck_assert(isfinite(unit[0]) && sb[0] == 0 && sb[1] == 0);
     x[3] = NAN;
     ops->fill(&a, 0, ACT_WORDS | ACT_BYTES);
-    ck_assert(isnan(d[0]) && isnan(db[0]));
+    ck_assert(isnan(d[0]) && isnan(unit[0]));
 }
 END_TEST
 
