@@ -25,7 +25,7 @@
 #include "engine/ops.h"
 #include "engine/sample.h"
 
-#define ROUNDS     5
+#define ROUNDS     7
 #define MAX_SEQS   16
 #define PROMPT     512
 #define STEPS      48
@@ -157,7 +157,7 @@ struct bench {
 struct figures {
     int n_threads;
     double read_small_1, read_small, read_large_1, read_large, int8, token_mb;
-    double prefill, decode, decode_8, decode_16, decode_deep;
+    double prefill, decode, decode_8, decode_16, decode_deep, ratio_8, ratio_16;
 };
 
 static void must(const struct bench *b, enum rc rc)
@@ -230,15 +230,6 @@ static double time_decode(struct bench *b, int32_t n, int32_t from, int32_t step
     return n * steps / (now() - start);
 }
 
-static double median_decode(struct bench *b, int32_t n, int32_t from)
-{
-    double v[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++)
-        v[i] = time_decode(b, n, from, STEPS);
-    fprintf(stderr, "decode of %d at %d tokens: %.1f tok/s\n", n, from, v[0]);
-    return median(v, ROUNDS);
-}
-
 static void probe_machine(struct figures *f, const char *path)
 {
     uint8_t *memory =
@@ -259,19 +250,31 @@ static void probe_machine(struct figures *f, const char *path)
     munmap(memory, READ_LARGE);
 }
 
+/* One and many streams take turns, and the ratios are those of neighbours in time: what else the
+ * machine does changes by the second. */
 static void measure(struct bench *b, struct figures *f)
 {
-    double v[ROUNDS];
-    time_prefill(b, 64); /* warm */
+    double prefill[ROUNDS], one[ROUNDS], deep[ROUNDS], of_8[ROUNDS], of_16[ROUNDS];
+    double ratio_8[ROUNDS], ratio_16[ROUNDS];
+    time_prefill(b, PROMPT); /* warm; the pages of sequence 0 are filled for `deep` */
     for (int i = 0; i < ROUNDS; i++) {
-        v[i] = PROMPT / time_prefill(b, PROMPT);
-        fprintf(stderr, "prefill of %d: %.1f tok/s\n", PROMPT, v[i]);
+        prefill[i] = PROMPT / time_prefill(b, PROMPT);
+        deep[i] = time_decode(b, 1, PROMPT, STEPS);
+        one[i] = time_decode(b, 1, DECODE_AT, STEPS);
+        of_8[i] = time_decode(b, 8, DECODE_AT, STEPS);
+        of_16[i] = time_decode(b, 16, DECODE_AT, STEPS);
+        ratio_8[i] = of_8[i] / one[i];
+        ratio_16[i] = of_16[i] / one[i];
+        fprintf(stderr, "tok/s: prefill %.1f, one stream %.1f (at %d: %.1f), 8 %.1f, 16 %.1f\n",
+                prefill[i], one[i], PROMPT, deep[i], of_8[i], of_16[i]);
     }
-    f->prefill = median(v, ROUNDS);
-    f->decode_deep = median_decode(b, 1, PROMPT);
-    f->decode = median_decode(b, 1, DECODE_AT);
-    f->decode_8 = median_decode(b, 8, DECODE_AT);
-    f->decode_16 = median_decode(b, 16, DECODE_AT);
+    f->prefill = median(prefill, ROUNDS);
+    f->decode_deep = median(deep, ROUNDS);
+    f->decode = median(one, ROUNDS);
+    f->decode_8 = median(of_8, ROUNDS);
+    f->decode_16 = median(of_16, ROUNDS);
+    f->ratio_8 = median(ratio_8, ROUNDS);
+    f->ratio_16 = median(ratio_16, ROUNDS);
 }
 
 static void print_machine(void)
@@ -301,8 +304,8 @@ static void print_text(const struct bench *b, const struct figures *f)
            f->token_mb, used, used / f->read_small);
     printf("at 512       %.1f tok/s\n", f->decode_deep);
     printf("prefill 512  %.1f tok/s\n", f->prefill);
-    printf("8 streams    %.1f tok/s, %.2f of one\n", f->decode_8, f->decode_8 / f->decode);
-    printf("16 streams   %.1f tok/s, %.2f of one\n", f->decode_16, f->decode_16 / f->decode);
+    printf("8 streams    %.1f tok/s, %.2f of one\n", f->decode_8, f->ratio_8);
+    printf("16 streams   %.1f tok/s, %.2f of one\n", f->decode_16, f->ratio_16);
 }
 
 static void print_json(const struct bench *b, const struct figures *f)
@@ -310,10 +313,10 @@ static void print_json(const struct bench *b, const struct figures *f)
     printf("{\"path\": \"%s\", \"threads\": %d, \"read_94_1\": %.2f, \"read_94\": %.2f, "
            "\"read_1024_1\": %.2f, \"read_1024\": %.2f, \"int8\": %.0f, \"token_mb\": %.2f, "
            "\"prefill\": %.2f, \"decode\": %.2f, \"decode_512\": %.2f, \"decode_8\": %.2f, "
-           "\"decode_16\": %.2f}\n",
+           "\"decode_16\": %.2f, \"ratio_8\": %.3f, \"ratio_16\": %.3f}\n",
            b->backend->ops->path(b->backend), f->n_threads, f->read_small_1, f->read_small,
            f->read_large_1, f->read_large, f->int8, f->token_mb, f->prefill, f->decode,
-           f->decode_deep, f->decode_8, f->decode_16);
+           f->decode_deep, f->decode_8, f->decode_16, f->ratio_8, f->ratio_16);
 }
 
 static void open_bench(struct bench *b, const char *model, const char *path, int n_threads)
