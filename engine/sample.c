@@ -128,28 +128,54 @@ static double row_exp(const float *x, int32_t n, float best, float scale, float 
     return sum;
 }
 
-/* The largest, and whether all are finite. */
+static inline f4 larger(f4 a, f4 b)
+{
+    i4 more = a > b;
+    return (f4)(((i4)a & more) | ((i4)b & ~more));
+}
+
+/* Four more of a row, or the last few. */
+static inline void see(const float *x, int32_t left, f4 *best, i4 *broken)
+{
+    const f4 v = load4(x, left, x[0]);
+    *broken |= (v - v) != 0.0f; /* inf - inf and nan - nan are nan */
+    *best = larger(v, *best);
+}
+
+/* The largest, and whether all are finite. Four sums of each, since one would wait for itself. */
 static bool row_best(const float *x, int32_t n, float *ret)
 {
-    f4 best = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    i4 broken = {0};
-    for (int32_t i = 0; i < n; i += LANES) {
-        f4 v = load4(x + i, n - i, x[0]);
-        broken |= (v - v) != 0.0f; /* inf - inf and nan - nan are nan */
-        i4 more = v > best;
-        best = (f4)(((i4)v & more) | ((i4)best & ~more));
+    const f4 first = {x[0], x[0], x[0], x[0]};
+    f4 best[4] = {first, first, first, first};
+    i4 broken[4] = {0};
+    int32_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+            see(x + i + k * LANES, LANES, &best[k], &broken[k]);
     }
-    float m = best[0];
+    for (; i < n; i += LANES)
+        see(x + i, n - i, &best[0], &broken[0]);
+    best[0] = larger(larger(best[0], best[1]), larger(best[2], best[3]));
+    broken[0] |= broken[1] | broken[2] | broken[3];
+    float m = best[0][0];
     for (int lane = 1; lane < LANES; lane++)
-        if (best[lane] > m)
-            m = best[lane];
+        m = best[0][lane] > m ? best[0][lane] : m;
     *ret = m;
-    return !(broken[0] | broken[1] | broken[2] | broken[3]);
+    return !(broken[0][0] | broken[0][1] | broken[0][2] | broken[0][3]);
 }
 
 static int32_t first_at(const float *x, int32_t n, float value)
 {
-    for (int32_t i = 0; i < n; i++)
+    int32_t i = 0;
+    for (i4 found = {0}; i + 4 * LANES <= n; i += 4 * LANES) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+            found |= load4(x + i + k * LANES, LANES, 0) == value;
+        if (found[0] | found[1] | found[2] | found[3])
+            break;
+    }
+    for (; i < n; i++)
         if (x[i] == value)
             return i;
     ASSERT(!"the largest is in the row");

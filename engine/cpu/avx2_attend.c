@@ -15,6 +15,7 @@
 
 #define PAGE       KV_PAGE_TOKENS
 #define HEADS_ONCE 4
+#define LINE       32 /* halves in a cache line */
 #define ALWAYS     static inline __attribute__((always_inline))
 
 _Static_assert(PAGE == 16 && CPU_SPLIT % PAGE == 0, "two registers hold the scores of a page");
@@ -53,9 +54,11 @@ void avx2_v_store(const struct kv_head *h, int32_t page, int32_t slot, const flo
 }
 
 /* Scores of the 16 positions of a page for G heads. Even and odd dimensions have sums of their
- * own: with one or two heads a single chain of additions would wait for itself. */
+ * own: with one or two heads a single chain of additions would wait for itself. The keys of the
+ * next page and the values of this one, as many lines, are fetched meanwhile. */
 ALWAYS void score_page(int G, const uint16_t *k, const float *q, int32_t D,
-                       float score[][CPU_SPLIT], int32_t at)
+                       float score[][CPU_SPLIT], int32_t at, const uint16_t *next,
+                       const uint16_t *values)
 {
     const int chains = G > 2 ? 1 : 2;
     __m256 sum[HEADS_ONCE][2][2];
@@ -63,6 +66,7 @@ ALWAYS void score_page(int G, const uint16_t *k, const float *q, int32_t D,
         sum[g][0][0] = sum[g][0][1] = sum[g][1][0] = sum[g][1][1] = _mm256_setzero_ps();
     UNROLL(2)
     for (int32_t d = 0; d < D; d++, k += PAGE) {
+        _mm_prefetch((const char *)((d % 2 ? next : values) + d / 2 * LINE), _MM_HINT_T0);
         __m256 k0 = load_half(k), k1 = load_half(k + 8);
         UNROLL(4)
         for (int g = 0; g < G; g++) {
@@ -142,8 +146,11 @@ ALWAYS void attend_heads(int G, const struct kv_head *h, const int32_t *page_of,
     const int32_t D = h->head_dim;
     const size_t ld = (size_t)D + CPU_PART_EXTRA;
     float weight[HEADS_ONCE][CPU_SPLIT];
-    for (int32_t i = 0; i < n; i += PAGE)
-        score_page(G, cache_at(h, page_of[(from + i) / PAGE], h->k_at), q, D, weight, i);
+    for (int32_t i = 0; i < n; i += PAGE) {
+        const int32_t *page = page_of + (from + i) / PAGE;
+        score_page(G, cache_at(h, page[0], h->k_at), q, D, weight, i,
+                   cache_at(h, page[i + PAGE < n], h->k_at), cache_at(h, page[0], h->v_at));
+    }
     for (int g = 0; g < G; g++) {
         float *end = part + (size_t)g * ld + D;
         soften(weight[g], n, &end[0], &end[1]);

@@ -18,10 +18,15 @@
 
 #define ATTEND_ROWS 4 /* rows of one kv head dealt at once: they share its pages in the cache */
 
+/* Tasks of a stage that are handed out one by one, in even and in odd layers. */
+struct deal {
+    atomic_int next[2];
+};
+
 struct pass {
     struct forward *f;
     const struct batch *batch;
-    atomic_int dealt[2]; /* attention tasks handed out in even and odd layers */
+    struct deal heads, attention;
 };
 
 /* The rows that a stage works on: all of the batch, or those that were picked. */
@@ -45,6 +50,18 @@ static struct range share(const struct pass *p, int32_t n, int id)
     int64_t crew = threads_count(p->f->crew);
     return (struct range){(int32_t)(n * (int64_t)id / crew),
                           (int32_t)(n * ((int64_t)id + 1) / crew)};
+}
+
+/* A stage begins: between its two barriers nobody deals from the next layer's counter. */
+static void deal_start(struct deal *d, int id, int32_t layer)
+{
+    if (id == 0)
+        atomic_store_explicit(&d->next[(layer + 1) % 2], 0, memory_order_relaxed);
+}
+
+static int32_t deal_next(struct deal *d, int32_t layer)
+{
+    return atomic_fetch_add_explicit(&d->next[layer % 2], 1, memory_order_relaxed);
 }
 
 static struct kv_head kv_head_of(const struct forward *f, int32_t layer, int32_t head)
@@ -135,7 +152,7 @@ static void place_head(struct pass *p, int32_t layer, int32_t unit)
     }
 }
 
-/* Shared out by heads: who computed a head also turns and stores it. */
+/* Dealt out by heads, whose work differs: who computed one also turns and stores it. */
 static void project_qkv(struct pass *p, int id, int32_t layer, const struct act *in)
 {
     struct forward *f = p->f;
@@ -143,19 +160,16 @@ static void project_qkv(struct pass *p, int id, int32_t layer, const struct act 
     const int32_t D = f->config->head_dim, H = f->config->n_heads, KV = f->config->n_kv_heads;
     const int32_t panels = D / CPU_PANEL, B = p->batch->n_rows;
     const size_t width = (size_t)(H + 2 * KV) * (size_t)D;
-    struct range r = share(p, H + 2 * KV, id);
-    for (int32_t t = 0; t < B; t += CPU_TILE_ROWS) {
-        int32_t T = MIN_OF(CPU_TILE_ROWS, B - t);
-        for (int32_t u = r.from; u < r.to; u++) {
-            const struct weight *w = u < H ? &l->q : u < H + KV ? &l->k : &l->v;
-            int32_t first = (u < H ? u : (u - H) % KV) * panels;
-            float *to = f->qkv + (size_t)t * width + (size_t)u * (size_t)D;
-            f->ops->matmul(w, first, first + panels, in, t, T, false, to, width,
-                           f->lane[id].scratch);
-        }
-    }
-    for (int32_t u = r.from; u < r.to; u++)
+    deal_start(&p->heads, id, layer);
+    for (int32_t u; (u = deal_next(&p->heads, layer)) < H + 2 * KV;) {
+        const struct weight *w = u < H ? &l->q : u < H + KV ? &l->k : &l->v;
+        int32_t first = (u < H ? u : (u - H) % KV) * panels;
+        float *to = f->qkv + (size_t)u * (size_t)D;
+        for (int32_t t = 0; t < B; t += CPU_TILE_ROWS)
+            f->ops->matmul(w, first, first + panels, in, t, MIN_OF(CPU_TILE_ROWS, B - t), false,
+                           to + (size_t)t * width, width, f->lane[id].scratch);
         place_head(p, layer, u);
+    }
     threads_barrier(f->crew);
 }
 
@@ -213,12 +227,8 @@ static const struct act *attend_many(struct pass *p, int id, int32_t layer, cons
     const int32_t KV = f->config->n_kv_heads;
     const int32_t width = f->config->n_heads / KV * f->config->head_dim;
     const int32_t blocks = (rows->n + ATTEND_ROWS - 1) / ATTEND_ROWS;
-    if (id == 0) /* nobody uses the other counter between these two barriers */
-        atomic_store_explicit(&p->dealt[(layer + 1) % 2], 0, memory_order_relaxed);
-    for (;;) {
-        int32_t task = atomic_fetch_add_explicit(&p->dealt[layer % 2], 1, memory_order_relaxed);
-        if (task >= blocks * KV)
-            break;
+    deal_start(&p->attention, id, layer);
+    for (int32_t task; (task = deal_next(&p->attention, layer)) < blocks * KV;) {
         int32_t kv = task / blocks, first = task % blocks * ATTEND_ROWS;
         for (int32_t i = first; i < MIN_OF(first + ATTEND_ROWS, rows->n); i++)
             attend_whole(p, &f->lane[id], layer, batch_row(rows, i), kv,
