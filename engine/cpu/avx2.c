@@ -150,6 +150,17 @@ static float wanted_steps(const float *x, int32_t ld, float limit, float *step)
     return largest;
 }
 
+/* A row with a NaN or an infinity, which must show in its logits: zeros in units of NaN. */
+static void fill_row_broken(const struct act *a, int32_t t)
+{
+    const size_t blocks = (size_t)(a->ld / CPU_BLOCK), first = (size_t)t * blocks;
+    memset(a->b + (size_t)t * (size_t)a->ld, 0, (size_t)a->ld);
+    for (size_t b = first; b < first + blocks; b++)
+        put_sum(a, b, 1, _mm256_setzero_si256());
+    a->unit[t] = NAN;
+    a->n_out[t] = 0;
+}
+
 /* The steps of all blocks are whole multiples of one unit, M_MAX of them at most. */
 static void fill_row_bytes(const struct act *a, int32_t t, const float *x, float rms)
 {
@@ -173,7 +184,7 @@ static void fill_row_bytes(const struct act *a, int32_t t, const float *x, float
         else
             fill_bytes(a, block, x, m, scale);
     }
-    a->unit[t] = isfinite(rms) ? unit : NAN;
+    a->unit[t] = unit;
     a->n_out[t] = n_out;
 }
 
@@ -181,10 +192,12 @@ void avx2_fill(const struct act *a, int32_t t, int wants)
 {
     const size_t first = (size_t)t * (size_t)a->ld / CPU_BLOCK;
     const float *x = a->x + (size_t)t * (size_t)a->ld;
-    /* vmaxps may lose a NaN; a row that has one must show it in its logits. */
+    /* vmaxps may lose a NaN, this sum does not. */
     const float rms = root_mean_square(x, a->ld);
-    if (wants & ACT_BYTES)
+    if (wants & ACT_BYTES && isfinite(rms))
         fill_row_bytes(a, t, x, rms);
+    else if (wants & ACT_BYTES)
+        fill_row_broken(a, t);
     for (int32_t b = 0; wants & ACT_WORDS && b < a->ld / CPU_BLOCK; b++, x += CPU_BLOCK)
         fill_words(a, first + (size_t)b, x, isfinite(rms) ? block_max(x) : NAN);
 }
