@@ -33,6 +33,7 @@ struct http_req {
     struct arena arena;
     struct str method, path, target;
     struct buf body;
+    size_t dropped; /* of the body, behind its maximum */
     bool chunked, in_call, suspended, accepted, gone, cut, ended, close_after;
     enum http_phase phase;
     struct MHD_Response *reply; /* made, not queued yet */

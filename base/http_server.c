@@ -63,11 +63,22 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     return r;
 }
 
+/* The library parses in place, so its strings lie in the request as it came: each name must begin
+ * CR LF behind the end of what was before it, and the last value must end CR LF CR LF before the
+ * end of the block. That is how lines are seen which it takes for something else: bare LF, folded
+ * lines, a NUL (the value ends there), and ": x", which ends its header block and makes a second
+ * request of the lines below. */
 struct guard_walk {
     struct http_guard guard;
+    const char *end; /* of what was last: the request line, or a value */
     struct err *err;
     enum rc rc;
 };
+
+static enum rc broken_line(struct err *err)
+{
+    return err_set(err, RC_BAD_INPUT, "each header must be one line, NAME: VALUE, ended by CR LF");
+}
 
 static enum MHD_Result guard_header(void *cls, enum MHD_ValueKind kind, const char *name,
                                     size_t name_len, const char *value, size_t value_len)
@@ -75,17 +86,23 @@ static enum MHD_Result guard_header(void *cls, enum MHD_ValueKind kind, const ch
     (void)kind;
     struct guard_walk *w = cls;
     w->rc = http_guard_add(&w->guard, str_make(name, name_len), str_make(value, value_len), w->err);
-    if (w->rc == RC_OK && value && strlen(value) != value_len)
-        w->rc = err_set(w->err, RC_BAD_INPUT, "a header value has a NUL byte");
+    if (w->rc == RC_OK && (!value || name != w->end + 2))
+        w->rc = broken_line(w->err);
+    w->end = value + value_len;
     return w->rc == RC_OK ? MHD_YES : MHD_NO;
 }
 
-static enum rc check_head(struct http_req *r, const char *version, struct err *err)
+static enum rc check_head(struct http_req *r, const char *method, const char *version,
+                          struct err *err)
 {
     struct http_server *s = r->conn->server;
-    struct guard_walk w = {.err = err, .rc = RC_OK};
+    struct guard_walk w = {.end = version + strlen(version), .err = err, .rc = RC_OK};
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     http_guard_init(&w.guard);
     MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, guard_header, &w);
+    if (w.rc == RC_OK && (!info || method + info->header_size != w.end + 4))
+        w.rc = broken_line(err);
     if (w.rc == RC_OK)
         w.rc = http_guard_end(&w.guard, str_of(version), err);
     if (w.rc != RC_OK)
@@ -122,7 +139,7 @@ static enum MHD_Result take_head(struct http_req *r, const char *method, const c
     r->method = arena_dup(&r->arena, str_of(method));
     r->path = arena_dup(&r->arena, str_of(url));
     buf_init(&r->body, r->conn->server->opts.max_body);
-    enum rc rc = r->path.p ? check_head(r, version, &err)
+    enum rc rc = r->path.p ? check_head(r, method, version, &err)
                            : err_set(&err, RC_NO_MEMORY, "the request target is too long");
     if (rc == RC_OK)
         return MHD_YES;
@@ -172,10 +189,13 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         return take_head(r, method, url, version);
     if (*data_len == 0)
         return take_end(r);
-    if (!r->body.failed)
-        buf_add(&r->body, data, *data_len); /* past the maximum: the rest is read and dropped */
+    /* The library answers only what it has read: as much again is dropped, and then the line. */
+    if (r->body.failed)
+        r->dropped += *data_len;
+    else
+        buf_add(&r->body, data, *data_len);
     *data_len = 0;
-    return MHD_YES;
+    return r->dropped <= r->conn->server->opts.max_body ? MHD_YES : MHD_NO;
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,

@@ -92,8 +92,8 @@ static float largest_within(const float *x, float limit)
 
 /* A block with numbers that do not fit its bytes. Adds at most 8 outliers to the n there are;
  * returns how many there are then. */
-static uint16_t fill_outliers(const struct act *a, size_t block, const float *x, int32_t m,
-                              float scale, uint32_t column, struct outlier *out, uint16_t n)
+static uint32_t fill_outliers(const struct act *a, size_t block, const float *x, int32_t m,
+                              float scale, uint32_t column, struct outlier *out, uint32_t n)
 {
     const __m256 scale8 = _mm256_set1_ps(scale);
     __m256i sum = _mm256_setzero_si256();
@@ -169,7 +169,7 @@ static void fill_row_bytes(const struct act *a, int32_t t, const float *x, float
         rms > 1e-15f ? ACT_OUT_ABOVE * rms : INFINITY; /* squares may have vanished */
     float *step = a->sb + first;
     struct outlier *out = a->out + (size_t)t * room;
-    uint16_t n_out = 0;
+    uint32_t n_out = 0;
     float unit = wanted_steps(x, a->ld, limit, step) / M_MAX;
     unit = unit > 1e-35f ? unit : 0; /* or 1 / unit would overflow: such a row is zero */
     const float per_unit = unit > 0 ? 1 / unit : 0;

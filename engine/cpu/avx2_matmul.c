@@ -108,7 +108,7 @@ struct rows {
     const int16_t *q;
     const int8_t *b;
     const struct outlier *out;
-    const uint16_t *n_out;
+    const uint32_t *n_out;
     const float *d, *s;
     const int32_t *m;
     const float *unit;

@@ -62,17 +62,17 @@ struct act {
     float *sb;           /* [rows][ld / 32] the sum of a block, outliers included, in units */
     float *unit;         /* [rows] */
     struct outlier *out; /* [rows][act_outliers(ld)] ascending */
-    uint16_t *n_out;     /* [rows] how many */
+    uint32_t *n_out;     /* [rows] how many */
 };
 
 /* Numbers above this many times the root mean square of their row are outliers. */
 #define ACT_OUT_ABOVE 4
 
-/* Room for those of a row of n: fewer than n / 16 can be that far out, and a block is filled
- * whole. */
+/* Room for those of a row of n. Fewer than n / 16 can be that far out; n / 15 leaves room for the
+ * rounding of the mean square of a million, and a block is filled whole. */
 static inline size_t act_outliers(int32_t ld)
 {
-    return (size_t)(ld / (ACT_OUT_ABOVE * ACT_OUT_ABOVE) + CPU_BLOCK / 4);
+    return (size_t)(ld / (ACT_OUT_ABOVE * ACT_OUT_ABOVE - 1) + CPU_BLOCK / 4);
 }
 
 /* Where one kv head of one layer keeps its K and V. */

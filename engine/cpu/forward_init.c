@@ -36,7 +36,7 @@ static void cut_act(struct cutter *c, struct act *a, int32_t n_rows, int32_t n_c
     a->sb = cut(c, n * ld / CPU_BLOCK, sizeof(float));
     a->unit = cut(c, n, sizeof(float));
     a->out = cut(c, n * act_outliers((int32_t)ld), sizeof(struct outlier));
-    a->n_out = cut(c, n, sizeof(uint16_t));
+    a->n_out = cut(c, n, sizeof(uint32_t));
 }
 
 static void cut_lane(struct cutter *c, const struct forward *f, struct lane *l)

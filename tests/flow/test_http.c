@@ -194,6 +194,15 @@ START_TEST(nothing_hides_behind_an_ambiguous_request)
         {"X: a\x01z\r\nContent-Length: 0\r\n", MARKER},
         {"X: a\rz\r\nContent-Length: 0\r\n", MARKER},
         {"X(y): a\r\nContent-Length: 0\r\n", MARKER},
+        {": x\r\nContent-Length: 0\r\n", MARKER},
+        {"Content-Length: 0\r\n: x\r\n", MARKER},
+        {"Content-Length: 0\r\n:\r\n", MARKER},
+        {"Content-Length: 0\r\n: x\r\n" MARKER, ""},
+        {"X: a\r\n b\r\nContent-Length: 0\r\n", MARKER},
+        {"Content-Length: 0\r\nX: a\r\n\tb\r\n", MARKER},
+        {"X: a\nContent-Length: 0\r\n", MARKER},
+        {"Content-Length: 0\n", MARKER},
+        {"Content-Length: 0\r\n\n" MARKER, ""},
     };
     struct fixture *fx = start();
     for (size_t i = 0; i < ARRAY_LEN(evil); i++) {
@@ -207,6 +216,58 @@ START_TEST(nothing_hides_behind_an_ambiguous_request)
                       got);
         close(fd);
     }
+    stop(fx);
+}
+END_TEST
+
+START_TEST(a_header_value_with_a_nul_is_refused)
+{
+    static const char *const names[] = {"X-Any: a", "Authorization: Bearer a", "Content-Length: 0"};
+    struct fixture *fx = start();
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char text[512], got[4096];
+        int n = snprintf(text, sizeof text, "GET /x HTTP/1.1\r\nHost: x\r\n%s", names[i]);
+        int fd = dial(fx);
+        memcpy(text + n, "\0z\r\n\r\n" MARKER, sizeof "\0z\r\n\r\n" MARKER);
+        n += (int)sizeof "\0z\r\n\r\n" MARKER - 1;
+        ck_assert_int_eq(write(fd, text, (size_t)n), n);
+        drain(fd, got, sizeof got, 700);
+        ck_assert_msg(strncmp(got, "HTTP/1.1 400 ", 13) == 0, "%s: %s", names[i], got);
+        ck_assert_int_eq(atomic_load(&fx->markers), 0);
+        close(fd);
+    }
+    stop(fx);
+}
+END_TEST
+
+/* The guard looks at where each header lies in the library's buffer: however a head arrives, and
+ * whatever went over the connection before, an honest one must lie right. */
+START_TEST(honest_headers_pass_in_whatever_pieces_they_come)
+{
+    struct fixture *fx = start();
+    char head[12 * 1024], got[4096];
+    int fd = dial(fx), served = 0;
+    for (int round = 0; round < 12; round++) {
+        size_t piece = (const size_t[]){1, 7, 64, 1000, 4096, sizeof head}[round % 6];
+        int n =
+            snprintf(head, sizeof head,
+                     "POST /x?a=b&c=%%20d HTTP/1.1\r\nHost: x\r\nX:a\r\nEmpty:\r\nSpaces:   b  \r\n"
+                     "Cookie: a=b; c=\"d\"\r\nColons: a:b: c\r\nContent-Length: 3\r\n");
+        for (int i = 0; i < 60; i++)
+            n += snprintf(head + n, sizeof head - (size_t)n, "X-%d: %0*d\r\n", i,
+                          1 + (i * 37 + round) % 120, i);
+        n += snprintf(head + n, sizeof head - (size_t)n, "\r\nabc");
+        for (size_t at = 0; at < (size_t)n; at += piece) {
+            size_t len = (size_t)n - at < piece ? (size_t)n - at : piece;
+            ck_assert_int_eq(write(fd, head + at, len), (ssize_t)len);
+            if (piece < 100 && at % 512 == 0)
+                poll(NULL, 0, 1);
+        }
+        ck_assert(wait_for(&fx->requests, ++served));
+        drain(fd, got, sizeof got, 50);
+        ck_assert_msg(strncmp(got, "HTTP/1.1 200 ", 13) == 0, "round %d: %s", round, got);
+    }
+    close(fd);
     stop(fx);
 }
 END_TEST
@@ -238,6 +299,33 @@ START_TEST(a_body_over_the_maximum_is_413_with_our_json)
     ck_assert_ptr_nonnull(strstr(got, " 413 "));
     ck_assert_ptr_nonnull(strstr(got, "at most 1000"));
     close(fd);
+    stop(fx);
+}
+END_TEST
+
+/* A little too much is read and answered; who never stops is cut off. */
+START_TEST(a_chunked_body_without_end_is_not_read_for_ever)
+{
+    struct fixture *fx = start();
+    char got[4096];
+    const char head[] = "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    char chunk[110] = "64\r\n";
+    memset(chunk + 4, 'a', 100);
+    memcpy(chunk + 104, "\r\n", 3);
+    for (int chunks = 11; chunks <= 100000; chunks += 99989) {
+        int fd = dial(fx), sent = 0;
+        ck_assert_int_eq(write(fd, head, sizeof head - 1), sizeof head - 1);
+        while (sent < chunks && send(fd, chunk, 106, MSG_NOSIGNAL) == 106)
+            sent++;
+        if (chunks == 11) {
+            ck_assert_int_eq(send(fd, "0\r\n\r\n", 5, MSG_NOSIGNAL), 5);
+            drain(fd, got, sizeof got, 1000);
+            ck_assert_ptr_nonnull(strstr(got, " 413 "));
+        } else {
+            ck_assert_int_lt(sent, chunks);
+        }
+        close(fd);
+    }
     stop(fx);
 }
 END_TEST
@@ -357,7 +445,10 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, nothing_hides_behind_an_ambiguous_request);
     tcase_add_test(t, an_honest_pair_of_requests_is_served_on_one_connection);
+    tcase_add_test(t, a_header_value_with_a_nul_is_refused);
+    tcase_add_test(t, honest_headers_pass_in_whatever_pieces_they_come);
     tcase_add_test(t, a_body_over_the_maximum_is_413_with_our_json);
+    tcase_add_test(t, a_chunked_body_without_end_is_not_read_for_ever);
     tcase_add_test(t, a_stream_ends_when_its_client_leaves);
     tcase_add_test(t, a_waiting_request_notices_the_hang_up_before_it_answers);
     tcase_add_test(t, a_reader_that_stops_reading_is_cut);

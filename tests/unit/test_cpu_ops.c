@@ -181,7 +181,7 @@ static struct bench bench_make(const struct cpu_ops *ops, const struct quant_typ
     b.a.s = zeroed(acts / CPU_BLOCK * sizeof(float));
     b.a.b = zeroed(acts);
     b.a.out = zeroed(MAX_ACTS * act_outliers(ld) * sizeof(struct outlier));
-    b.a.n_out = zeroed(MAX_ACTS * sizeof(uint16_t));
+    b.a.n_out = zeroed(MAX_ACTS * sizeof(uint32_t));
     b.a.m = zeroed(acts / CPU_BLOCK * sizeof(int32_t));
     b.a.unit = zeroed(MAX_ACTS * sizeof(float));
     b.a.sb = zeroed(acts / CPU_BLOCK * sizeof(float));
@@ -322,7 +322,7 @@ START_TEST(outliers_never_outgrow_their_room)
                 b.a.x[k] = next_even() * scale * (k < i % 32 ? powf(10, (float)(i % 6 + 1)) : 1);
             ops->fill(&b.a, 0, ACT_BYTES);
             ck_assert_uint_le(b.a.n_out[0], act_outliers(b.a.ld));
-            for (uint16_t o = 0; o < b.a.n_out[0]; o++) {
+            for (uint32_t o = 0; o < b.a.n_out[0]; o++) {
                 ck_assert(b.a.out[o].column % 4 == 0);
                 ck_assert_uint_lt(b.a.out[o].column, (uint32_t)cols[c]);
                 ck_assert(o == 0 || b.a.out[o].column > b.a.out[o - 1].column);
@@ -330,6 +330,42 @@ START_TEST(outliers_never_outgrow_their_room)
         }
         bench_done(&b);
     }
+}
+END_TEST
+
+/* The widest row a model may have: its mean square is rounded a 65,536th time, always down. */
+START_TEST(rounding_makes_no_more_outliers_than_there_is_room)
+{
+    enum { WIDE = 1 << 20, EXTRA = 200 };
+    const struct cpu_ops *ops = fast_path("avx2");
+    if (!ops)
+        return;
+    struct act a = {.n_cols = WIDE, .ld = WIDE};
+    a.x = zeroed(WIDE * sizeof(float));
+    a.b = zeroed(WIDE);
+    a.m = zeroed(WIDE / CPU_BLOCK * sizeof(int32_t));
+    a.sb = zeroed(WIDE / CPU_BLOCK * sizeof(float));
+    a.unit = zeroed(sizeof(float));
+    a.out = zeroed(act_outliers(WIDE) * sizeof(struct outlier));
+    a.n_out = zeroed(sizeof(uint32_t));
+    for (int step = 0; step < 30; step++) {
+        memset(a.x, 0, WIDE * sizeof(float));
+        for (int32_t i = 0; i < WIDE; i += 16)
+            a.x[i] = 1.04f + 0.007f * (float)step;
+        for (int32_t i = 0; i < EXTRA; i++)
+            a.x[16 * i + 4] = a.x[0];
+        ops->fill(&a, 0, ACT_BYTES);
+        ck_assert_uint_le(a.n_out[0], act_outliers(WIDE));
+        for (uint32_t o = 1; o < a.n_out[0]; o++)
+            ck_assert_uint_gt(a.out[o].column, a.out[o - 1].column);
+    }
+    free(a.x);
+    free(a.b);
+    free(a.m);
+    free(a.sb);
+    free(a.unit);
+    free(a.out);
+    free(a.n_out);
 }
 END_TEST
 
@@ -518,7 +554,7 @@ START_TEST(zeros_tiny_numbers_and_nan_are_quantised)
     int16_t q[64];
     int8_t bytes[64];
     struct outlier out[8];
-    uint16_t n_out[1];
+    uint32_t n_out[1];
     struct act a = {.n_cols = 64,
                     .ld = 64,
                     .x = x,
@@ -579,6 +615,7 @@ int main(void)
     tcase_add_test(t, zeros_tiny_numbers_and_nan_are_quantised);
     tcase_add_test(t, an_outlier_does_not_spoil_its_block);
     tcase_add_test(t, outliers_never_outgrow_their_room);
+    tcase_add_test(t, rounding_makes_no_more_outliers_than_there_is_room);
     tcase_add_test(t, a_path_that_the_cpu_lacks_or_nobody_knows_is_an_error);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
