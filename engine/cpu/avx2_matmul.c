@@ -20,12 +20,11 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "engine/cpu/panel.h"
+#include "engine/cpu/panel_walk.h"
 #include "engine/cpu/unroll.h"
 
 #define ROWS_ONCE   4    /* 8 sums, 2 packed, 2 weights, 1 activation, 1 product, 1 mask */
 #define AHEAD_BYTES 2048 /* of a single turn, as measured; more turns fetch the next panel */
-#define ALWAYS      static inline __attribute__((always_inline))
 
 struct scales {
     __m256 d[2], m[2]; /* of rows 0..7 and 8..15 */
@@ -101,33 +100,6 @@ ALWAYS void put_rows(const __m256 sum[2], int32_t n, bool add, float *to)
         __m256 v = add ? _mm256_add_ps(_mm256_loadu_ps(to + 8 * h), sum[h]) : sum[h];
         _mm256_storeu_ps(to + 8 * h, v);
     }
-}
-
-/* Rows of activations from row t of a on, as the weights at hand want them. */
-struct rows {
-    const int16_t *q;
-    const int8_t *b;
-    const struct outlier *out;
-    const uint32_t *n_out;
-    const float *d, *s;
-    const int32_t *m;
-    const float *unit;
-    size_t ld, blocks, outs; /* from one row to the next */
-};
-
-ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
-{
-    const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
-    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK, .outs = act_outliers(a->ld)};
-    r.q = a->q + at;
-    r.b = a->b + at;
-    r.out = a->out + (size_t)t * r.outs;
-    r.n_out = a->n_out + t;
-    r.d = a->d + block;
-    r.m = a->m + block;
-    r.unit = a->unit + t;
-    r.s = (bits == 4 ? a->sb : a->s) + block;
-    return r;
 }
 
 ALWAYS __m256i load_bytes(const uint8_t *p)
@@ -213,19 +185,6 @@ ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block,
     }
 }
 
-/* What is wanted next of the memory: at each block `step` bytes from `at` on. */
-struct ahead {
-    const uint8_t *at;
-    size_t step;
-};
-
-ALWAYS void fetch_ahead(struct ahead *ahead)
-{
-    for (size_t i = 0; i < ahead->step; i += 64)
-        _mm_prefetch((const char *)ahead->at + i, _MM_HINT_T0);
-    ahead->at += ahead->step;
-}
-
 /* A panel against T rows. The traits and T are constants where this is inlined. */
 ALWAYS void multiply_blocks(const struct panel_traits *t, int T, const uint8_t *block,
                             int32_t n_blocks, const struct rows *r, struct ahead *ahead,
@@ -272,17 +231,6 @@ ALWAYS void multiply_outliers(const struct panel_traits *t, const uint8_t *panel
     }
 }
 
-/* What a call of some panels and some rows of activations is about. */
-struct task {
-    const struct weight *w;
-    int32_t p0, p1;
-    const struct act *a;
-    int32_t t0, T;
-    bool add;
-    float *to;
-    size_t ld;
-};
-
 /* Panel p against T rows, from `row` of the task on. */
 ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task *k, int32_t p,
                           int32_t row, struct ahead *ahead)
@@ -326,17 +274,7 @@ ALWAYS void multiply_panels(int form, const struct task *k)
     }
 }
 
-#define MULTIPLY_FORM(name, form)                                                                  \
-    static void name(const struct task *k)                                                         \
-    {                                                                                              \
-        multiply_panels(form, k);                                                                  \
-    }
-MULTIPLY_FORM(multiply_q4_1, PANEL_Q4_1)
-MULTIPLY_FORM(multiply_q4_0, PANEL_Q4_0)
-MULTIPLY_FORM(multiply_q4_k, PANEL_Q4_K)
-MULTIPLY_FORM(multiply_q8_0, PANEL_Q8_0)
-MULTIPLY_FORM(multiply_q5, PANEL_Q5)
-MULTIPLY_FORM(multiply_q6_k, PANEL_Q6_K)
+MULTIPLY_FORMS(multiply_panels, multiply_form);
 
 /* 16 weights of one column as floats. */
 ALWAYS void load_column(int form, const uint8_t *at, __m256 ret[2])
@@ -403,10 +341,6 @@ ALWAYS void matmul_float(int form, const struct weight *w, int32_t p0, int32_t p
 void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                  int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
-    static void (*const ints[PANEL_FORMS])(const struct task *) = {
-        [PANEL_Q4_1] = multiply_q4_1, [PANEL_Q4_0] = multiply_q4_0, [PANEL_Q4_K] = multiply_q4_k,
-        [PANEL_Q8_0] = multiply_q8_0, [PANEL_Q5] = multiply_q5,     [PANEL_Q6_K] = multiply_q6_k,
-    };
     const struct task k = {
         .w = w, .p0 = p0, .p1 = p1, .a = a, .t0 = t0, .T = T, .add = add, .to = to, .ld = ld};
     (void)scratch; /* weights are unpacked in registers */
@@ -421,7 +355,7 @@ void avx2_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct ac
         matmul_float(PANEL_BF16, w, p0, p1, a, t0, T, add, to, ld);
         break;
     default:
-        ints[w->form](&k);
+        multiply_form[w->form](&k);
         break;
     }
 }

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "engine/cpu/avx2.h"
-#include "engine/cpu/panel.h"
+#include "engine/cpu/panel_walk.h"
 #include "engine/cpu/unroll.h"
 
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
@@ -25,7 +25,6 @@ void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct 
 
 #define ROWS_ONCE   8    /* of activations: 8 integer sums, 8 float sums, weights and scales */
 #define AHEAD_BYTES 4096 /* for one turn of rows */
-#define ALWAYS      static inline __attribute__((always_inline))
 
 ALWAYS __m512 load_scale(const uint8_t *at, int bytes)
 {
@@ -40,33 +39,6 @@ ALWAYS void put_rows(__m512 sum, int32_t n, bool add, float *to)
     if (add)
         sum = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, to), sum);
     _mm512_mask_storeu_ps(to, rows, sum);
-}
-
-/* Rows of activations from row t of a on, as the weights at hand want them. */
-struct rows {
-    const int16_t *q;
-    const int8_t *b;
-    const struct outlier *out;
-    const uint32_t *n_out;
-    const float *d, *s;
-    const int32_t *m;
-    const float *unit;
-    size_t ld, blocks, outs; /* from one row to the next */
-};
-
-ALWAYS struct rows rows_from(const struct act *a, int32_t t, int bits)
-{
-    const size_t ld = (size_t)a->ld, at = (size_t)t * ld, block = at / CPU_BLOCK;
-    struct rows r = {.ld = ld, .blocks = ld / CPU_BLOCK, .outs = act_outliers(a->ld)};
-    r.q = a->q + at;
-    r.b = a->b + at;
-    r.out = a->out + (size_t)t * r.outs;
-    r.n_out = a->n_out + t;
-    r.d = a->d + block;
-    r.m = a->m + block;
-    r.unit = a->unit + t;
-    r.s = (bits == 4 ? a->sb : a->s) + block;
-    return r;
 }
 
 ALWAYS __m512i broadcast(const void *four_bytes)
@@ -143,19 +115,6 @@ ALWAYS void add_group(const struct panel_traits *t, int T, const uint8_t *block,
     }
 }
 
-/* What is wanted next of the memory: at each block `step` bytes from `at` on. */
-struct ahead {
-    const uint8_t *at;
-    size_t step;
-};
-
-ALWAYS void fetch_ahead(struct ahead *ahead)
-{
-    for (size_t i = 0; i < ahead->step; i += 64)
-        __builtin_prefetch(ahead->at + i);
-    ahead->at += ahead->step;
-}
-
 /* A panel against T rows. The traits and T are constants where this is inlined. */
 ALWAYS void multiply_blocks(const struct panel_traits *t, int T, const uint8_t *block,
                             int32_t n_blocks, const struct rows *r, struct ahead *ahead,
@@ -197,17 +156,6 @@ ALWAYS __m512 multiply_outliers(const struct panel_traits *t, const uint8_t *pan
     }
     return sum;
 }
-
-/* What a call of some panels and some rows of activations is about. */
-struct task {
-    const struct weight *w;
-    int32_t p0, p1;
-    const struct act *a;
-    int32_t t0, T;
-    bool add;
-    float *to;
-    size_t ld;
-};
 
 /* Panel p against T rows, from `row` of the task on. */
 ALWAYS void multiply_rows(const struct panel_traits *t, int T, const struct task *k, int32_t p,
@@ -253,31 +201,17 @@ ALWAYS void multiply_panels(int form, const struct task *k)
     }
 }
 
-#define MULTIPLY_FORM(name, form)                                                                  \
-    static void name(const struct task *k)                                                         \
-    {                                                                                              \
-        multiply_panels(form, k);                                                                  \
-    }
-MULTIPLY_FORM(multiply_q4_1, PANEL_Q4_1)
-MULTIPLY_FORM(multiply_q4_0, PANEL_Q4_0)
-MULTIPLY_FORM(multiply_q4_k, PANEL_Q4_K)
-MULTIPLY_FORM(multiply_q8_0, PANEL_Q8_0)
-MULTIPLY_FORM(multiply_q5, PANEL_Q5)
-MULTIPLY_FORM(multiply_q6_k, PANEL_Q6_K)
+MULTIPLY_FORMS(multiply_panels, multiply_form);
 
 void avx512_matmul(const struct weight *w, int32_t p0, int32_t p1, const struct act *a, int32_t t0,
                    int32_t T, bool add, float *to, size_t ld, void *scratch)
 {
-    static void (*const ints[PANEL_FORMS])(const struct task *) = {
-        [PANEL_Q4_1] = multiply_q4_1, [PANEL_Q4_0] = multiply_q4_0, [PANEL_Q4_K] = multiply_q4_k,
-        [PANEL_Q8_0] = multiply_q8_0, [PANEL_Q5] = multiply_q5,     [PANEL_Q6_K] = multiply_q6_k,
-    };
     const struct task k = {
         .w = w, .p0 = p0, .p1 = p1, .a = a, .t0 = t0, .T = T, .add = add, .to = to, .ld = ld};
     if (panel_traits_of(w->form).bits == 0) /* bound by memory: 256 bits are enough */
         avx2_matmul(w, p0, p1, a, t0, T, add, to, ld, scratch);
     else
-        ints[w->form](&k);
+        multiply_form[w->form](&k);
 }
 
 #ifndef SLUICE_SIMDE
