@@ -142,7 +142,7 @@ static inline void see(const float *x, int32_t left, f4 *best, i4 *broken)
     *best = larger(v, *best);
 }
 
-/* The largest, and whether all are finite. Four sums of each, since one would wait for itself. */
+/* The largest, and whether all are finite. Four of each at once, since one would wait for itself. */
 static bool row_best(const float *x, int32_t n, float *ret)
 {
     const f4 first = {x[0], x[0], x[0], x[0]};
