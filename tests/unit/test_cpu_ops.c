@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/units.h"
-#include "engine/cpu/cpu_ops.h"
-#include "engine/model/quant.h"
+#include "tests/unit/cpu_bench.h"
 
 #if defined(__x86_64__) && __has_include(<simde/x86/avx512.h>)
 #define HAVE_SIMDE 1
@@ -90,135 +88,6 @@ static inline simde__m512 simde_rest_fmadd_ps(simde__m512 a, simde__m512 b, simd
 #define HAVE_SIMDE 0
 #endif
 
-#define MAX_COLS 768
-#define MAX_ROWS 80
-#define MAX_ACTS 13
-
-static uint64_t seed;
-
-static uint32_t next_u32(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static float next_even(void) /* -1..1 */
-{
-    return (float)((double)next_u32() / 0x1p30 - 1.0);
-}
-
-static float next_float(void) /* the same, a few far out, as activations are */
-{
-    float v = next_even();
-    return next_u32() % 50 == 0 ? 30 * v : v;
-}
-
-/* NULL when this CPU lacks the path; main says so. */
-static const struct cpu_ops *fast_path(const char *name)
-{
-    const struct cpu_ops *ops = NULL;
-    struct err err = {0};
-    return cpu_ops_choose(name, &ops, &err) == RC_OK ? ops : NULL;
-}
-
-/* Random blocks whose scales are small finite numbers. */
-static void random_rows(const struct quant_type *type, int64_t n_blocks, uint8_t *to)
-{
-    for (int64_t b = 0; b < n_blocks; b++, to += type->block_bytes) {
-        uint16_t d = quant_f32_to_f16(0.01f + 0.0001f * (float)(next_u32() % 100));
-        uint16_t m = quant_f32_to_f16(0.1f * next_float());
-        for (int32_t i = 0; i < type->block_bytes; i++)
-            to[i] = (uint8_t)next_u32();
-        if (type->id == QUANT_F32) {
-            float v = next_float();
-            memcpy(to, &v, 4);
-        } else if (type->id == QUANT_F16 || type->id == QUANT_BF16) {
-            to[1] = (uint8_t)(0x3c | (to[1] & 0x83)); /* a modest exponent */
-        } else {
-            memcpy(to + (type->id == QUANT_Q6_K ? 208 : 0), &d, 2);
-            if (type->id == QUANT_Q4_1 || type->id == QUANT_Q5_1 || type->id == QUANT_Q4_K ||
-                type->id == QUANT_Q5_K)
-                memcpy(to + 2, &m, 2);
-        }
-    }
-}
-
-/* A weight in the layout of a path, and activations for it. */
-struct bench {
-    struct weight w;
-    struct act a;
-    uint8_t *raw;
-    float *to;
-    void *scratch;
-};
-
-static void *zeroed(size_t bytes)
-{
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-    memset(p, 0, bytes);
-    return p;
-}
-
-static struct bench bench_make(const struct cpu_ops *ops, const struct quant_type *type,
-                               int32_t n_rows, int32_t n_cols, uint64_t from_seed)
-{
-    struct bench b = {.w = {.type = type, .n_rows = n_rows, .n_cols = n_cols}};
-    const size_t row = (size_t)(n_cols / type->block * type->block_bytes);
-    const int32_t ld = (n_cols + CPU_BLOCK - 1) / CPU_BLOCK * CPU_BLOCK;
-    const size_t acts = (size_t)MAX_ACTS * (size_t)ld;
-    seed = from_seed;
-    b.raw = zeroed((size_t)n_rows * row);
-    random_rows(type, (int64_t)n_rows * (n_cols / type->block), b.raw);
-    ops->plan(&b.w);
-    b.w.data = zeroed((size_t)cpu_panels(&b.w) * b.w.panel_bytes);
-    for (int32_t r = 0; r < n_rows; r += CPU_PANEL)
-        ops->pack(&b.w, b.raw + (size_t)r * row, MIN_OF(CPU_PANEL, n_rows - r),
-                  b.w.data + (size_t)(r / CPU_PANEL) * b.w.panel_bytes);
-    b.a = (struct act){.n_cols = n_cols, .ld = ld};
-    b.a.x = zeroed(acts * sizeof(float));
-    b.a.q = zeroed(acts * sizeof(int16_t));
-    b.a.d = zeroed(acts / CPU_BLOCK * sizeof(float));
-    b.a.s = zeroed(acts / CPU_BLOCK * sizeof(float));
-    b.a.b = zeroed(acts);
-    b.a.out = zeroed(MAX_ACTS * act_outliers(ld) * sizeof(struct outlier));
-    b.a.n_out = zeroed(MAX_ACTS * sizeof(uint32_t));
-    b.a.m = zeroed(acts / CPU_BLOCK * sizeof(int32_t));
-    b.a.unit = zeroed(MAX_ACTS * sizeof(float));
-    b.a.sb = zeroed(acts / CPU_BLOCK * sizeof(float));
-    for (int32_t t = 0; t < MAX_ACTS; t++) {
-        for (int32_t k = 0; k < n_cols; k++)
-            b.a.x[t * ld + k] = next_float();
-        ops->fill(&b.a, t, ops->wants(&b.w));
-    }
-    b.to = zeroed((size_t)MAX_ACTS * (size_t)n_rows * sizeof(float));
-    b.scratch = zeroed(cpu_scratch_bytes(n_cols));
-    return b;
-}
-
-static void bench_done(struct bench *b)
-{
-    free(b->w.data);
-    free(b->raw);
-    free(b->a.x);
-    free(b->a.q);
-    free(b->a.d);
-    free(b->a.s);
-    free(b->a.b);
-    free(b->a.out);
-    free(b->a.n_out);
-    free(b->a.m);
-    free(b->a.unit);
-    free(b->a.sb);
-    free(b->to);
-    free(b->scratch);
-}
-
-static void multiply(const struct cpu_ops *ops, struct bench *b, int32_t t0, int32_t T)
-{
-    ops->matmul(&b->w, 0, cpu_panels(&b->w), &b->a, t0, T, false,
-                b->to + (size_t)t0 * (size_t)b->w.n_rows, (size_t)b->w.n_rows, b->scratch);
-}
-
 static const uint32_t types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,
                                  QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0,
                                  QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K};
@@ -255,120 +124,6 @@ START_TEST(products_of_every_type_agree_with_the_scalar_path)
         bench_done(&truth);
         bench_done(&fast);
     }
-}
-END_TEST
-
-/* The largest error of products whose rows have one number `far` times as large as the rest may
- * be, and how many of those rows have just that outlier. */
-static double error_with(const struct cpu_ops *ops, const struct quant_type *type, float far,
-                         int *ret_found)
-{
-    struct bench truth = bench_make(&cpu_scalar, type, MAX_ROWS, MAX_COLS, 5);
-    struct bench fast = bench_make(ops, type, MAX_ROWS, MAX_COLS, 5);
-    double worst = 0;
-    *ret_found = 0;
-    for (int32_t t = 0; t < MAX_ACTS; t++) {
-        const int32_t at = 37 * t + 5;
-        for (int32_t k = 0; k < MAX_COLS; k++) {
-            float v = next_even() * (k == at ? far : 1);
-            truth.a.x[t * MAX_COLS + k] = fast.a.x[t * MAX_COLS + k] = v;
-        }
-        ops->fill(&fast.a, t, ACT_BYTES);
-        const struct outlier *out = fast.a.out + (size_t)t * act_outliers(fast.a.ld);
-        *ret_found +=
-            fast.a.n_out[t] == 1 && out->column == (uint32_t)at / 4 * 4 && out->high[at % 4] != 0;
-    }
-    multiply(&cpu_scalar, &truth, 0, MAX_ACTS);
-    multiply(ops, &fast, 0, MAX_ACTS);
-    for (int32_t i = 0; i < MAX_ACTS * MAX_ROWS; i++)
-        worst = fmax(worst, fabs((double)truth.to[i] - (double)fast.to[i]));
-    bench_done(&truth);
-    bench_done(&fast);
-    return worst;
-}
-
-/* It has 15 bits of its own and leaves the others of its block theirs: the error is what it is
- * without it. With one scale for all of them it was 17 times as large. */
-START_TEST(an_outlier_does_not_spoil_its_block)
-{
-    static const uint32_t four_bits[] = {QUANT_Q4_0, QUANT_Q4_1, QUANT_Q4_K};
-    const struct cpu_ops *ops = fast_path("avx2");
-    if (!ops)
-        return;
-    for (size_t i = 0; i < ARRAY_LEN(four_bits); i++) {
-        const struct quant_type *type = quant_find(four_bits[i]);
-        int none, all;
-        double without = error_with(ops, type, 1, &none), with = error_with(ops, type, 100, &all);
-        ck_assert_int_eq(none, 0);
-        ck_assert_int_ge(all, MAX_ACTS - 2); /* some of them are small by chance */
-        ck_assert_msg(with <= 1.5 * without, "%s: %g, and %g", type->name, with, without);
-    }
-}
-END_TEST
-
-/* Whatever a row is, it has no more outliers than there is room for; squares that vanish or
- * overflow make no number look far out. */
-START_TEST(outliers_never_outgrow_their_room)
-{
-    static const int32_t cols[] = {32, 64, 96, MAX_COLS};
-    const struct cpu_ops *ops = fast_path("avx2");
-    if (!ops)
-        return;
-    for (size_t c = 0; c < ARRAY_LEN(cols); c++) {
-        struct bench b = bench_make(ops, quant_find(QUANT_Q4_1), CPU_PANEL, cols[c], 5);
-        for (int i = 0; i < 83 * 32; i++) { /* the first i % 32 numbers are far out, by 10 to 1e6 */
-            const float scale = powf(10, (float)(i / 32 - 44));
-            for (int32_t k = 0; k < cols[c]; k++)
-                b.a.x[k] = next_even() * scale * (k < i % 32 ? powf(10, (float)(i % 6 + 1)) : 1);
-            ops->fill(&b.a, 0, ACT_BYTES);
-            ck_assert_uint_le(b.a.n_out[0], act_outliers(b.a.ld));
-            for (uint32_t o = 0; o < b.a.n_out[0]; o++) {
-                ck_assert(b.a.out[o].column % 4 == 0);
-                ck_assert_uint_lt(b.a.out[o].column, (uint32_t)cols[c]);
-                ck_assert(o == 0 || b.a.out[o].column > b.a.out[o - 1].column);
-            }
-        }
-        bench_done(&b);
-    }
-}
-END_TEST
-
-/* The widest row a model may have: its mean square is rounded a 65,536th time, always down. */
-START_TEST(rounding_makes_no_more_outliers_than_there_is_room)
-{
-    enum { WIDE = 1 << 20, EXTRA = 20 };
-    const struct cpu_ops *ops = fast_path("avx2");
-    if (!ops)
-        return;
-    struct act a = {.n_cols = WIDE, .ld = WIDE};
-    a.x = zeroed(WIDE * sizeof(float));
-    a.b = zeroed(WIDE);
-    a.m = zeroed(WIDE / CPU_BLOCK * sizeof(int32_t));
-    a.sb = zeroed(WIDE / CPU_BLOCK * sizeof(float));
-    a.unit = zeroed(sizeof(float));
-    a.out = zeroed(act_outliers(WIDE) * sizeof(struct outlier));
-    a.n_out = zeroed(sizeof(uint32_t));
-    uint32_t most = 0;
-    for (int step = 0; step < 30; step++) {
-        memset(a.x, 0, WIDE * sizeof(float));
-        for (int32_t i = 0; i < WIDE; i += 16)
-            a.x[i] = 1.04f + 0.007f * (float)step;
-        for (int32_t i = 0; i < EXTRA; i++)
-            a.x[16 * i + 4] = a.x[0];
-        ops->fill(&a, 0, ACT_BYTES);
-        ck_assert_uint_le(a.n_out[0], act_outliers(WIDE));
-        for (uint32_t o = 1; o < a.n_out[0]; o++)
-            ck_assert_uint_gt(a.out[o].column, a.out[o - 1].column);
-        most = MAX_OF(most, a.n_out[0]);
-    }
-    ck_assert_uint_gt(most, WIDE / 16); /* or the rounding that this is about did not happen */
-    free(a.x);
-    free(a.b);
-    free(a.m);
-    free(a.sb);
-    free(a.unit);
-    free(a.out);
-    free(a.n_out);
 }
 END_TEST
 
@@ -549,42 +304,6 @@ START_TEST(extreme_gates_stay_finite)
 }
 END_TEST
 
-START_TEST(zeros_tiny_numbers_and_nan_are_quantised)
-{
-    const struct cpu_ops *ops = fast_path("avx2");
-    float x[64] = {0}, d[2], s[2], sb[2], unit[1];
-    int32_t m[2];
-    int16_t q[64];
-    int8_t bytes[64];
-    struct outlier out[8];
-    uint32_t n_out[1];
-    struct act a = {.n_cols = 64,
-                    .ld = 64,
-                    .x = x,
-                    .q = q,
-                    .d = d,
-                    .s = s,
-                    .b = bytes,
-                    .out = out,
-                    .n_out = n_out,
-                    .m = m,
-                    .sb = sb,
-                    .unit = unit};
-    if (!ops)
-        return;
-    for (int i = 32; i < 64; i++)
-        x[i] = 1e-42f;
-    ops->fill(&a, 0, ACT_WORDS | ACT_BYTES);
-    for (int i = 0; i < 64; i++)
-        ck_assert(q[i] == 0 && bytes[i] == 0);
-    ck_assert(d[0] == 0 && isfinite(d[1]) && s[0] == 0 && s[1] == 0);
-    ck_assert(isfinite(unit[0]) && sb[0] == 0 && sb[1] == 0);
-    x[3] = NAN;
-    ops->fill(&a, 0, ACT_WORDS | ACT_BYTES);
-    ck_assert(isnan(d[0]) && isnan(unit[0]));
-}
-END_TEST
-
 START_TEST(a_path_that_the_cpu_lacks_or_nobody_knows_is_an_error)
 {
     const struct cpu_ops *ops = NULL;
@@ -615,10 +334,6 @@ int main(void)
     tcase_add_test(t, attention_agrees_with_the_scalar_path);
     tcase_add_test(t, norm_rope_and_silu_agree_with_the_scalar_path);
     tcase_add_test(t, extreme_gates_stay_finite);
-    tcase_add_test(t, zeros_tiny_numbers_and_nan_are_quantised);
-    tcase_add_test(t, an_outlier_does_not_spoil_its_block);
-    tcase_add_test(t, outliers_never_outgrow_their_room);
-    tcase_add_test(t, rounding_makes_no_more_outliers_than_there_is_room);
     tcase_add_test(t, a_path_that_the_cpu_lacks_or_nobody_knows_is_an_error);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
